@@ -1,0 +1,1 @@
+"""Support rules and lowerings, one file per operator family."""

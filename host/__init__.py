@@ -1,0 +1,3 @@
+"""Android NNAPI delegate and device-deployment toolkit."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""The virtual device, phones over adb, and in-process execution behind one interface."""

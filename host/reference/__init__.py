@@ -1,0 +1,1 @@
+"""CPU reference kernels in numpy, one file per operator family."""

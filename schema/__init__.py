@@ -1,0 +1,1 @@
+"""FlatBuffers contracts and their generated readers."""
