@@ -1,0 +1,103 @@
+"""Which tensors cross the cable, and when: worked out once per plan, so that an inference only walks a list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nnapi_toolkit.delegate.graph import Subgraph
+from nnapi_toolkit.delegate.partition import Step
+from nnapi_toolkit.delegate.program import IoBinding, LoweredProgram
+
+
+@dataclass(frozen=True, slots=True)
+class InputTransfer:
+    """One input of a delegated step: sent from the host, or read from a tensor that stayed on the device."""
+
+    binding: IoBinding
+    slot: int | None
+    resident: bool  # True: already on the device, nothing is sent
+
+
+@dataclass(frozen=True, slots=True)
+class OutputTransfer:
+    """One output of a delegated step: sent to the host when it is needed there, kept when a later partition reads it."""
+
+    binding: IoBinding
+    slot: int | None
+    send: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StepTransfers:
+    """Everything that one delegated step moves, in the order of the program's inputs and outputs."""
+
+    inputs: tuple[InputTransfer, ...]
+    outputs: tuple[OutputTransfer, ...]
+
+
+def slot_of(binding: IoBinding) -> int:
+    """The device slot of a tensor in one representation: int8 as it is and int8 stored as uint8 are different slots."""
+    return binding.tensor * 2 + (1 if binding.xor else 0)
+
+
+def plan_transfers(
+    subgraph: Subgraph, steps: Sequence[Step], programs: Sequence[LoweredProgram]
+) -> list[StepTransfers | None]:
+    """Decides for every step what is sent, what stays on the device and what comes back.
+
+    A tensor goes to the host only if a CPU step or the model's output needs it there (or a later partition wants it in
+    another representation); a tensor that only later partitions read never leaves the device, and an input that two
+    partitions read is sent once.
+
+    Args:
+        subgraph: The subgraph that the steps belong to.
+        steps: Steps in execution order.
+        programs: The programs by partition index.
+
+    Returns:
+        One entry per step; None for CPU steps.
+    """
+    host_reads: list[set[int]] = []  # per step: tensors that the host needs from this step on
+    device_reads: list[set[int]] = []  # per step: slots that later delegated steps read
+    needed_on_host: set[int] = set(subgraph.outputs)
+    needed_slots: set[int] = set()
+    for step in reversed(steps):
+        host_reads.append(set(needed_on_host))
+        device_reads.append(set(needed_slots))
+        if step.partition is None:
+            for node in step.nodes:
+                needed_on_host.update(t for t in subgraph.operators[node].inputs if t >= 0)
+        else:
+            needed_slots.update(slot_of(b) for b in programs[step.partition].inputs)
+    host_reads.reverse()
+    device_reads.reverse()
+
+    resident: set[int] = set()
+    result: list[StepTransfers | None] = []
+    for position, step in enumerate(steps):
+        if step.partition is None:
+            result.append(None)
+            continue
+        program = programs[step.partition]
+        inputs = []
+        for binding in program.inputs:
+            slot = slot_of(binding)
+            if slot in resident:
+                inputs.append(InputTransfer(binding, slot, True))
+                continue
+            keep = slot in device_reads[position]
+            if keep:
+                resident.add(slot)
+            inputs.append(InputTransfer(binding, slot if keep else None, False))
+        outputs = []
+        for binding in program.outputs:
+            slot = slot_of(binding)
+            keep = slot in device_reads[position]
+            other = binding.tensor * 2 + (0 if binding.xor else 1)
+            send = binding.tensor in host_reads[position] or other in device_reads[position]
+            if keep:
+                resident.add(slot)
+            outputs.append(OutputTransfer(binding, slot if keep else None, send))
+        result.append(StepTransfers(tuple(inputs), tuple(outputs)))
+    return result
