@@ -1,0 +1,156 @@
+"""Fixed-point arithmetic of the TFLite quantised kernels, vectorised.
+
+Semantics: double rounding (a rounding doubling high multiplication, then a rounding shift), as LiteRT's reference
+kernels are built. All functions work on int64 arrays that hold int32 values, so that nothing wraps unseen.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Int64 = NDArray[np.int64]
+
+INT32_MIN = -(2**31)
+INT32_MAX = 2**31 - 1
+
+
+def round_half_away(values: ArrayLike) -> NDArray[np.floating]:
+    """C's `round`: nearest integer, ties away from zero; keeps float32 or float64."""
+    x = np.asarray(values)
+    whole = np.trunc(x)
+    with np.errstate(invalid="ignore"):
+        return whole + np.where(np.abs(x - whole) >= 0.5, np.copysign(x.dtype.type(1), x), x.dtype.type(0))
+
+
+def quantize_multiplier(real: float) -> tuple[int, int]:
+    """A real multiplier as (Q31 significand, exponent): real = significand / 2^31 * 2^exponent."""
+    if real == 0.0 or not math.isfinite(real):
+        return 0, 0
+    fraction, exponent = math.frexp(real)
+    scaled = fraction * 2.0**31
+    significand = int(math.floor(scaled + 0.5)) if scaled >= 0 else -int(math.floor(-scaled + 0.5))
+    if significand == 2**31:
+        significand //= 2
+        exponent += 1
+    if exponent < -31:
+        return 0, 0
+    return significand, exponent
+
+
+@dataclass(frozen=True, slots=True)
+class Multiplier:
+    """Fixed-point multipliers of one output: int64 arrays of significands and exponents that broadcast over channels."""
+
+    significand: Int64
+    exponent: Int64
+
+    @classmethod
+    def of(cls, real: float | ArrayLike) -> Multiplier:
+        """From real (double) multipliers; a scalar gives arrays of shape ()."""
+        reals = np.asarray(real, dtype=np.float64)
+        pairs = [quantize_multiplier(float(value)) for value in reals.reshape(-1)]
+        significand = np.array([pair[0] for pair in pairs], dtype=np.int64).reshape(reals.shape)
+        exponent = np.array([pair[1] for pair in pairs], dtype=np.int64).reshape(reals.shape)
+        return cls(significand, exponent)
+
+
+def wrap32(values: Int64) -> Int64:
+    """Keeps the low 32 bits as a signed number, as int32 arithmetic that overflows would."""
+    return ((values + 2**31) & 0xFFFFFFFF) - 2**31
+
+
+def saturating_doubling_high_multiply(a: Int64, b: Int64 | int) -> Int64:
+    """(a * b + 2^30) >> 31: the rounded high half of the doubled product of two int32 numbers, saturated."""
+    product = a * np.int64(b) if isinstance(b, int) else a * b
+    product += 1 << 30
+    product >>= 31
+    return np.minimum(product, INT32_MAX, out=product) if product.ndim else np.minimum(product, INT32_MAX)
+
+
+def rounding_divide_by_pot(values: Int64, exponent: int | Int64) -> Int64:
+    """values / 2^exponent to nearest, ties away from zero; exponents are non-negative."""
+    if isinstance(exponent, int):
+        if exponent == 0:
+            return values
+        return (values + (1 << (exponent - 1)) - (values < 0)) >> exponent
+    half = np.where(exponent > 0, np.left_shift(np.int64(1), np.maximum(exponent - 1, 0)), 0)
+    return (values + half - ((values < 0) & (exponent > 0))) >> exponent
+
+
+def multiply_by_quantized_multiplier(values: Int64, multiplier: Multiplier) -> Int64:
+    """TFLite's MultiplyByQuantizedMultiplier on int32 values (given as int64); the left shift wraps at 32 bits."""
+    left = np.maximum(multiplier.exponent, 0)
+    right = np.maximum(-multiplier.exponent, 0)
+    shifted = wrap32(values << left) if left.any() else values
+    high = saturating_doubling_high_multiply(shifted, multiplier.significand)
+    return rounding_divide_by_pot(high, right) if right.any() else high
+
+
+def multiply_int64_accumulator(values: Int64, multiplier: Multiplier) -> Int64:
+    """The variant for 64-bit accumulators (16x8 kernels): a 16-bit significand and one rounding shift."""
+    significand = multiplier.significand
+    reduced = np.where(significand < 0x7FFF0000, (significand + (1 << 15)) >> 16, 0x7FFF)
+    shift = 15 - multiplier.exponent
+    return (values * reduced + np.left_shift(np.int64(1), shift - 1)) >> shift
+
+
+def requantize(
+    accumulators: NDArray[np.integer] | NDArray[np.floating],
+    multiplier: Multiplier,
+    zero_point: int,
+    low: int,
+    high: int,
+    dtype: np.dtype[np.generic],
+) -> NDArray[np.generic]:
+    """int32 accumulators (any dtype that holds them exactly, channels last) to a quantised tensor.
+
+    Works in blocks of rows that stay in the cache: the int64 temporaries never grow with the tensor.
+    """
+    channels = accumulators.shape[-1] if accumulators.ndim else 1
+    rows = accumulators.reshape(-1, channels)
+    result = np.empty(rows.shape, dtype)
+    left = np.maximum(multiplier.exponent, 0)
+    right = np.maximum(-multiplier.exponent, 0)
+    half = np.where(right > 0, np.left_shift(np.int64(1), np.maximum(right - 1, 0)), 0)
+    uniform = right.size == 1 or bool((right > 0).all())
+    step = max(1, 32768 // max(1, channels))
+    for start in range(0, rows.shape[0], step):
+        block = rows[start : start + step].astype(np.int64)
+        if left.any():
+            block = wrap32(block << left)
+        block *= multiplier.significand
+        block += 1 << 30
+        block >>= 31
+        if right.any():
+            sign = block >> 63
+            if not uniform:
+                sign *= right > 0
+            block += sign
+            block += half
+            block >>= right
+        block += zero_point
+        np.clip(block, low, high, out=block)
+        result[start : start + step] = block
+    return result.reshape(accumulators.shape)
+
+
+def multiply_int16(a: Int64, b: Int64 | int) -> Int64:
+    """Saturating rounding doubling high multiplication of int16 numbers."""
+    product = a * b
+    nudged = product + np.where(product >= 0, 1 << 14, 1 - (1 << 14))
+    return np.minimum(truncating_shift(nudged, 15), 32767)
+
+
+def truncating_shift(values: Int64, exponent: int) -> Int64:
+    """values / 2^exponent, truncated toward zero as C's integer division does."""
+    return (values + ((values >> 63) & ((1 << exponent) - 1))) >> exponent
+
+
+def truncating_divide(values: Int64, divisor: Int64 | int) -> Int64:
+    """C's integer division: truncated toward zero; a zero divisor is the caller's to refuse."""
+    quotient = np.abs(values) // np.abs(divisor)
+    return np.where((values < 0) != (np.asarray(divisor) < 0), -quotient, quotient)
