@@ -1,0 +1,131 @@
+"""What the commands share: options, JSON output, exit codes, progress bars."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+EXIT_NEGATIVE = 1
+EXIT_USAGE = 2
+
+MODEL = click.argument("model", type=click.Path(path_type=Path))
+DEVICE = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="SPEC",
+    help="auto, local, cpu, virtual[:ABI][,fl=N][,refuse=OP+OP][,refuse-every=N], or an adb serial.",
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of tables.")
+
+
+def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options that decide what is delegated."""
+    for option in reversed(
+        (
+            click.option("--strategy", type=click.Choice(["cost", "tflite"]), default="cost", show_default=True,
+                         help="Choose partitions by cost, or exactly as TFLite's delegate does."),
+            click.option("--max-partitions", type=click.IntRange(min=0), default=None,
+                         help="At most this many delegated partitions; 0 means no limit."),
+            click.option("--min-nodes", type=click.IntRange(min=1), default=None,
+                         help="Leave partitions of fewer nodes to the CPU."),
+            click.option("--no-rewrites", is_flag=True, help="Delegate nodes only as they stand."),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def emit(document: Any) -> None:
+    """Prints one JSON document on standard output."""
+    click.echo(json.dumps(document, indent=2, allow_nan=False, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "item"):
+        return value.item()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def parse_levels(text: str) -> list[int]:
+    """`3`, `1-8` or `1,3,5` as a list of feature levels.
+
+    Raises:
+        click.BadParameter: Not of that form, or a level outside 1 to 8.
+    """
+    levels: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        try:
+            low, high = int(first), int(last if dash else first)
+        except ValueError:
+            raise click.BadParameter(f"'{text}' is not a feature level, a range like 1-8, or a list like 1,3,5") from None
+        if not 1 <= low <= high <= 8:
+            raise click.BadParameter(f"'{part}' is outside the feature levels 1 to 8")
+        levels.extend(range(low, high + 1))
+    return list(dict.fromkeys(levels))
+
+
+def run_guarded(command: click.Command, arguments: Sequence[str]) -> int:
+    """Runs a command and turns every expected failure into a message and an exit code.
+
+    With `--json` among the arguments the failure is a JSON document on standard output as well:
+    `{"error": {"type": ..., "message": ...}}`.
+    """
+    from nnapi_toolkit.delegate.errors import ModelError, ToolkitError, UnsupportedError
+
+    try:
+        result = command.main(list(arguments), prog_name="nnapi", standalone_mode=False)
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        return 130
+    except click.ClickException as error:
+        _complain(arguments, type(error).__name__, error.format_message())
+        return EXIT_USAGE
+    except ToolkitError as error:
+        from nnapi_toolkit.errors import UsageError
+
+        _complain(arguments, type(error).__name__, str(error))
+        return EXIT_USAGE if isinstance(error, (ModelError, UnsupportedError, UsageError)) else EXIT_NEGATIVE
+    except BrokenPipeError:
+        return EXIT_NEGATIVE
+    return result if isinstance(result, int) else 0
+
+
+def _complain(arguments: Sequence[str], kind: str, message: str) -> None:
+    if "--json" in arguments:
+        emit({"error": {"type": kind, "message": message}})
+    click.echo(f"nnapi: {message}", err=True)
+
+
+@contextmanager
+def push_progress(enabled: bool) -> Iterator[Callable[[str, int, int], None] | None]:
+    """A progress bar for pushes and compilations, on a terminal only."""
+    if not enabled or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f}%"), TimeRemainingColumn(),
+        console=Console(stderr=True), transient=True,
+    ) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done, total=total)
+
+        yield report
