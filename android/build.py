@@ -1,0 +1,412 @@
+"""Builds the shim and software NNAPI from the sources beside this file, on demand, cached by content.
+
+One list of sources (found by folder), one set of flags (toolchain), one compiler (the ziglang wheel) for all targets:
+
+    result = build("host")
+    result.shim                # nnapi-shim: the executable that is pushed
+    result.shim_library        # libnnapi_shim.so: the same request handler, for cffi
+    result.libneuralnetworks   # software NNAPI
+
+Nothing is built twice: objects are kept by the hash of everything that goes into them, products by the hash of all
+sources, flags and the compiler's version. Several processes may build at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from .errors import BuildError
+from .toolchain import (
+    COMMON_COMPILE_FLAGS,
+    COMMON_LINK_FLAGS,
+    Target,
+    Variant,
+    compiler,
+    compiler_version,
+    find_target,
+)
+
+SOURCE_ROOT = Path(__file__).resolve().parent
+SHIM = "nnapi-shim"
+SHIM_LIBRARY = "libnnapi_shim.so"
+LIBNEURALNETWORKS = "libneuralnetworks.so"
+
+_FOLDERS = ("include", "shim", "softnn", "softnn/ops", "sysroot")
+_JOBS = 2
+_COMPILE_SECONDS = 300.0
+_BUILD_SECONDS = 900.0
+_KEPT_BUILDS = 24
+_KEPT_SECONDS = 14 * 86400.0
+_INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*"([^"\n]+)"', re.MULTILINE)
+
+#: Called with (steps done, steps in all, what is being done).
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What `build` made. Sizes in bytes, by the names of the fields; `source_hash` is what the shim tells at hello."""
+
+    target: str
+    shim: Path
+    shim_library: Path | None
+    libneuralnetworks: Path
+    sizes: dict[str, int]
+    source_hash: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The form that `nnapi build --json` prints."""
+        return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+
+
+class SourceTree:
+    """All native sources as they are now, read once: what is hashed is what is compiled, whoever edits meanwhile."""
+
+    def __init__(self, root: Path = SOURCE_ROOT) -> None:
+        self.files: dict[str, bytes] = {}
+        for folder in _FOLDERS:
+            for path in sorted((root / folder).glob("*.[chS]")):
+                self.files[f"{folder}/{path.name}"] = path.read_bytes()
+        if not self.units("shim"):
+            raise BuildError(
+                f"no native sources below {root}", next_step="Reinstall nnapi-toolkit: its files are incomplete."
+            )
+
+    def units(self, *folders: str) -> list[str]:
+        """The C files directly in these folders, sorted."""
+        return [name for name in sorted(self.files) if name.endswith(".c") and name.rpartition("/")[0] in folders]
+
+    def closure(self, unit: str) -> list[str]:
+        """`unit` and every file of the tree that it includes, directly or not, sorted."""
+        seen: set[str] = set()
+        todo = [unit]
+        while todo:
+            name = todo.pop()
+            if name in seen or name not in self.files:
+                continue
+            seen.add(name)
+            folder = name.rpartition("/")[0]
+            for match in _INCLUDE.findall(self.files[name]):
+                todo.append(os.path.normpath(f"{folder}/{match.decode()}"))
+        return sorted(seen)
+
+    def digest(self, names: Sequence[str]) -> bytes:
+        """SHA-256 over names and contents."""
+        digest = hashlib.sha256()
+        for name in names:
+            digest.update(f"{name}\0{len(self.files[name])}\0".encode())
+            digest.update(self.files[name])
+        return digest.digest()
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 (hex) over the whole tree."""
+        return self.digest(sorted(self.files)).hex()
+
+    def write(self, folder: Path) -> None:
+        """Writes the tree, with its layout, below `folder`."""
+        for name, content in self.files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """One C file on its way to an object."""
+
+    source: str
+    flags: tuple[str, ...]
+    object: Path
+
+
+class _Builder:
+    """One build of one target: sources, flags, cache."""
+
+    def __init__(self, target: Target, variant: Variant, tree: SourceTree, cache: Path) -> None:
+        self.target = target
+        self.variant = variant
+        self.tree = tree
+        self.cache = cache
+        self.compile_flags = (*COMMON_COMPILE_FLAGS, *variant.compile_flags, *target.compile_flags)
+        self.link_flags = (*COMMON_LINK_FLAGS, *variant.link_flags, *target.link_flags)
+        self.environment = _compiler_environment(cache)
+
+    def unit(self, source: str) -> _Unit:
+        flags = self.compile_flags
+        if source.startswith("softnn/"):
+            flags += ("-DSOFTNN_BUILD",)
+        if b"NTK_BUILD_HASH" in self.tree.files[source]:
+            flags += (f'-DNTK_BUILD_HASH="{source_hash(self.tree, self.variant)}"',)
+        digest = hashlib.sha256(self.tree.digest(self.tree.closure(source)))
+        digest.update("\0".join((compiler_version(), self.target.triple, source, *flags)).encode())
+        return _Unit(source, flags, self.cache / "objects" / f"{digest.hexdigest()}.o")
+
+    def compile(self, unit: _Unit, folder: Path) -> None:
+        part = unit.object.with_name(f"{unit.object.name}.{os.getpid()}.part")
+        command = ["-c", unit.source, "-o", str(part), *unit.flags]
+        try:
+            self.run(command, folder, f"compiling {unit.source}")
+            part.replace(unit.object)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def run(self, arguments: Sequence[str], folder: Path, what: str) -> None:
+        command = [*compiler(), "-target", self.target.triple, *arguments]
+        try:
+            done = subprocess.run(
+                command, cwd=folder, env=self.environment, capture_output=True, text=True, errors="replace",
+                stdin=subprocess.DEVNULL, timeout=_COMPILE_SECONDS,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise BuildError(
+                f"{what} for {self.target.name}: the compiler did not end within {_COMPILE_SECONDS:.0f} s",
+                target=self.target.name,
+            ) from None
+        except OSError as error:
+            raise BuildError(
+                f"{what} for {self.target.name}: the compiler cannot be started: {error}",
+                target=self.target.name,
+                next_step="Reinstall it: pip install --force-reinstall ziglang",
+            ) from error
+        if done.returncode != 0:
+            raise BuildError(
+                f"{what} for {self.target.name} failed (exit code {done.returncode})",
+                target=self.target.name,
+                output=done.stderr,
+                next_step="If you did not change the sources, report this with the text above "
+                f"({compiler_version()}); `pip install --force-reinstall nnapi-toolkit ziglang` restores both.",
+            )
+
+    def products(self, names: Sequence[str], out: Path, progress: Progress) -> None:
+        """Compiles what is missing and links `names` into `out`."""
+        plans = {name: self.plan(name) for name in names}
+        units = {unit.object: unit for sources, _ in plans.values() for unit in map(self.unit, sources)}
+        missing = [unit for unit in units.values() if not _touch(unit.object)]
+        steps = len(missing) + len(names)
+        with tempfile.TemporaryDirectory(prefix="nnapi-build-") as scratch:
+            folder = Path(scratch)
+            self.tree.write(folder)
+            (self.cache / "objects").mkdir(parents=True, exist_ok=True)
+            with ThreadPoolExecutor(_JOBS) as pool:
+                futures = [(unit, pool.submit(self.compile, unit, folder)) for unit in missing]
+                try:
+                    for done, (unit, future) in enumerate(futures):
+                        progress(done, steps, f"compiling {unit.source}")
+                        future.result()
+                except BaseException:
+                    pool.shutdown(cancel_futures=True)
+                    raise
+            for done, (name, (sources, flags)) in enumerate(plans.items(), len(missing)):
+                progress(done, steps, f"linking {name}")
+                objects = [str(self.unit(source).object) for source in sources]
+                self.run([*objects, "-o", str(out / name), *self.link_flags, *flags], folder, f"linking {name}")
+        progress(steps, steps, "built")
+
+    def plan(self, name: str) -> tuple[list[str], tuple[str, ...]]:
+        """Sources and link flags of one product."""
+        shim, softnn = self.tree.units("shim"), self.tree.units("softnn", "softnn/ops")
+        if name == SHIM:
+            flags = () if self.target.android else ("-ldl",)
+            return (shim + softnn, ("-lm",)) if self.target.static else (shim, flags)
+        if name == SHIM_LIBRARY:
+            return [source for source in shim if source != "shim/main.c"], ("-shared", "-ldl")
+        if not softnn:
+            raise BuildError(f"linking {name}: no sources in softnn/", target=self.target.name)
+        return softnn, ("-shared", f"-Wl,-soname,{name}", "-Wl,-z,defs", "-lm")
+
+
+def source_hash(tree: SourceTree, variant: Variant) -> str:
+    """SHA-256 (hex) over all sources, all flags that hold for every target, and the compiler's version."""
+    digest = hashlib.sha256(tree.hash.encode())
+    flags = (*COMMON_COMPILE_FLAGS, *COMMON_LINK_FLAGS, *variant.compile_flags, *variant.link_flags)
+    digest.update("\0".join((compiler_version(), *flags)).encode())
+    return digest.hexdigest()
+
+
+def cache_root() -> Path:
+    """`$XDG_CACHE_HOME/nnapi-toolkit` or `~/.cache/nnapi-toolkit`."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "nnapi-toolkit"
+
+
+def build(
+    target: str = "host",
+    *,
+    sanitize: bool = False,
+    debug: bool = False,
+    progress: Progress | None = None,
+    deadline: float = _BUILD_SECONDS,
+) -> BuildResult:
+    """Builds everything for one target, or finds it built.
+
+    Args:
+        target: `host`, or a name from `toolchain.targets()`.
+        sanitize: with UBSan; the first finding ends the process.
+        debug: without optimisation, with symbols.
+        progress: called with (steps done, steps in all, what is being done).
+        deadline: seconds to wait at most for another process that builds the same.
+
+    Raises:
+        BuildError: unknown target, no compiler, no space, compiler errors (with its output), deadline.
+    """
+    machine = find_target(target)
+    names = [SHIM, LIBNEURALNETWORKS] + ([SHIM_LIBRARY] if machine.host else [])
+    folder, digest = build_products(
+        names, machine, Variant(sanitize, debug), progress=progress, deadline=deadline
+    )
+    fields = {SHIM: "shim", SHIM_LIBRARY: "shim_library", LIBNEURALNETWORKS: "libneuralnetworks"}
+    return BuildResult(
+        target=target,
+        shim=folder / SHIM,
+        shim_library=folder / SHIM_LIBRARY if machine.host else None,
+        libneuralnetworks=folder / LIBNEURALNETWORKS,
+        sizes={fields[name]: (folder / name).stat().st_size for name in names},
+        source_hash=digest,
+    )
+
+
+def build_products(
+    names: Sequence[str],
+    target: Target,
+    variant: Variant,
+    *,
+    progress: Progress | None = None,
+    deadline: float = _BUILD_SECONDS,
+) -> tuple[Path, str]:
+    """Builds some of the products (SHIM, SHIM_LIBRARY, LIBNEURALNETWORKS): (their folder, the source hash)."""
+    tree = SourceTree()
+    digest = source_hash(tree, variant)
+    cache = cache_root()
+    label = target.name + variant.suffix + ("" if LIBNEURALNETWORKS in names else "-shim")
+    out = cache / "build" / digest / label
+    if _touch(out):
+        return out, digest
+    builder = _Builder(target, variant, tree, cache)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(out.with_name(f"{label}.lock"), deadline):
+            if _touch(out):
+                return out, digest
+            part = Path(tempfile.mkdtemp(prefix=f"{label}.", suffix=".part", dir=out.parent))
+            try:
+                builder.products(names, part, progress or (lambda done, steps, what: None))
+                part.chmod(0o755)
+                part.replace(out)
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
+    except OSError as error:
+        raise BuildError(
+            f"the build cache {cache} cannot be written: {error}",
+            target=target.name,
+            next_step="Make room there, or set XDG_CACHE_HOME to a folder that can be written.",
+        ) from error
+    _prune(cache, keep=out.parent)
+    return out, digest
+
+
+def _compiler_environment(cache: Path) -> Mapping[str, str]:
+    """The compiler's own cache goes below ours: it may run where there is no writable home."""
+    environment = dict(os.environ)
+    environment.setdefault("ZIG_GLOBAL_CACHE_DIR", str(cache / "zig"))
+    environment.setdefault("ZIG_LOCAL_CACHE_DIR", str(cache / "zig"))
+    environment["LC_ALL"] = "C"
+    environment.pop("SOURCE_DATE_EPOCH", None)
+    return environment
+
+
+def _touch(path: Path) -> bool:
+    """Marks a cache entry as used; False if it is not there."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    except OSError:  # read-only cache: usable all the same
+        return path.exists()
+    return True
+
+
+@contextlib.contextmanager
+def _lock(path: Path, deadline: float) -> Iterator[None]:
+    """An exclusive lock that dies with its process; BuildError after `deadline` seconds."""
+    end = time.monotonic() + deadline
+    with path.open("w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise BuildError(
+                        f"another process has been building {path.stem} for more than {deadline:.0f} s",
+                        next_step=f"End that process (it holds {path}) and try again.",
+                    ) from None
+                time.sleep(0.05)
+        yield
+
+
+def _prune(cache: Path, keep: Path) -> None:
+    """Drops builds and objects that nobody used for long; the newest builds stay whatever their age."""
+    limit = time.time() - _KEPT_SECONDS
+
+    def age(path: Path) -> float:
+        try:
+            return max(entry.stat().st_mtime for entry in [path, *path.iterdir()])
+        except OSError:
+            return 0.0
+
+    with contextlib.suppress(OSError):
+        builds = sorted((path for path in (cache / "build").iterdir() if path.is_dir()), key=age, reverse=True)
+        for path in builds[_KEPT_BUILDS:]:
+            if path != keep and age(path) < time.time() - 86400.0:
+                shutil.rmtree(path, ignore_errors=True)
+        for path in (cache / "objects").iterdir():
+            if path.stat().st_mtime < limit:
+                path.unlink(missing_ok=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python -m nnapi_toolkit.android.build --target host --json`."""
+    parser = argparse.ArgumentParser(prog="nnapi_toolkit.android.build", description="Build the native code.")
+    parser.add_argument("--target", default="host")
+    parser.add_argument("--sanitize", action="store_true", help="with UBSan")
+    parser.add_argument("--debug", action="store_true", help="without optimisation, with symbols")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    options = parser.parse_args(arguments)
+
+    def progress(done: int, steps: int, what: str) -> None:
+        if sys.stderr.isatty():
+            print(f"\r\x1b[K[{done}/{steps}] {what}", end="\n" if done == steps else "", file=sys.stderr)
+
+    try:
+        result = build(options.target, sanitize=options.sanitize, debug=options.debug, progress=progress)
+    except BuildError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if options.json:
+        print(json.dumps(result.to_json()))
+    else:
+        for field, size in result.sizes.items():
+            print(f"{getattr(result, field)}  {size} bytes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

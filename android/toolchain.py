@@ -1,0 +1,137 @@
+"""Compiler, targets and flags: everything that decides what the native build's output is, apart from the sources."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .errors import BuildError
+
+#: The glibc that host binaries ask for at least: old enough for every distribution still alive.
+GLIBC = "2.17"
+
+
+@dataclass(frozen=True)
+class Target:
+    """One machine to build for.
+
+    `name` is what the user writes, `triple` what the compiler gets. `static` targets have no dynamic linker (they run
+    under qemu-user): software NNAPI is linked into the shim there. `android` targets use the sysroot of this tree.
+    """
+
+    name: str
+    triple: str
+    compile_flags: tuple[str, ...] = ()
+    link_flags: tuple[str, ...] = ()
+    static: bool = False
+    android: bool = False
+    host: bool = False
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How to compile: release (default), with UBSan (ends the process at the first finding), or for a debugger."""
+
+    sanitize: bool = False
+    debug: bool = False
+    compile_flags: tuple[str, ...] = field(init=False)
+    link_flags: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        flags = ["-O0" if self.debug else "-O1" if self.sanitize else "-O2"]
+        if self.sanitize:
+            flags += ["-fsanitize=undefined", "-fno-sanitize-recover=all"]
+        else:
+            flags += ["-fno-sanitize=undefined"]
+        plain = not (self.sanitize or self.debug)
+        flags += ["-g0", "-DNDEBUG"] if plain else ["-g", "-fno-omit-frame-pointer"]
+        link = ["-s"] if plain else ["-g"]
+        link += ["-fsanitize=undefined"] if self.sanitize else ["-fno-sanitize=undefined"]
+        object.__setattr__(self, "compile_flags", tuple(flags))
+        object.__setattr__(self, "link_flags", tuple(link))
+
+    @property
+    def suffix(self) -> str:
+        """Appended to the target's name in the cache."""
+        return ("-sanitize" if self.sanitize else "") + ("-debug" if self.debug else "")
+
+
+#: For every target and variant.
+COMMON_COMPILE_FLAGS = (
+    "-std=c11",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wdate-time",
+    "-fvisibility=hidden",
+    "-fPIC",
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-fno-math-errno",
+    "-ffp-contract=off",
+    "-D_GNU_SOURCE",
+    "-D_FILE_OFFSET_BITS=64",
+)
+COMMON_LINK_FLAGS = ("-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,-z,relro,-z,now", "-Wl,-z,noexecstack")
+
+_HOST_MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
+
+
+def host_target() -> Target:
+    """The machine this runs on. Only Linux on x86-64 and arm64 hosts is supported."""
+    machine = _HOST_MACHINES.get(platform.machine().lower())
+    if sys.platform != "linux" or machine is None:
+        raise BuildError(
+            f"target host: {sys.platform} on {platform.machine()} is not supported (Linux on x86-64 or arm64 is)",
+            target="host",
+            next_step="Use a phone (--device SERIAL) or the CPU reference (--device cpu): neither needs a host build.",
+        )
+    return Target("host", f"{machine}-linux-gnu.{GLIBC}", host=True)
+
+
+def targets() -> dict[str, Target]:
+    """All targets by name, `host` first where this machine is one."""
+    found: list[Target] = []
+    try:
+        found.append(host_target())
+    except BuildError:
+        pass
+    found += [
+        Target("aarch64-linux", "aarch64-linux-musl", ("-DNTK_STATIC_LIBRARY",), ("-static",), static=True),
+        Target("arm-linux", "arm-linux-musleabihf", ("-DNTK_STATIC_LIBRARY",), ("-static",), static=True),
+    ]
+    return {target.name: target for target in found}
+
+
+def find_target(name: str) -> Target:
+    """The target called `name`; BuildError with the list of names otherwise."""
+    if name == "host":
+        return host_target()
+    known = targets()
+    if name not in known:
+        raise BuildError(
+            f"target {name!r} is not known", target=name, next_step=f"Choose one of: {', '.join(known)}."
+        )
+    return known[name]
+
+
+def compiler() -> tuple[str, ...]:
+    """The command that starts the C compiler of the ziglang wheel."""
+    spec = importlib.util.find_spec("ziglang")
+    if spec is None or spec.origin is None:
+        raise BuildError("the compiler is missing", next_step="Install it: pip install ziglang")
+    binary = Path(spec.origin).parent / ("zig.exe" if os.name == "nt" else "zig")
+    return (str(binary), "cc") if binary.exists() else (sys.executable, "-m", "ziglang", "cc")
+
+
+def compiler_version() -> str:
+    """`zig 0.14.1`; part of every hash."""
+    try:
+        return f"zig {importlib.metadata.version('ziglang')}"
+    except importlib.metadata.PackageNotFoundError:
+        raise BuildError("the compiler is missing", next_step="Install it: pip install ziglang") from None
