@@ -64,7 +64,7 @@ class BenchResult:
         }
 
 
-def bench(
+def bench_model(
     model: str | Path,
     device: str | Device,
     *,

@@ -36,7 +36,7 @@ class Verification:
         }
 
 
-def verify(
+def verify_model(
     model: str | Path,
     device: str | Device,
     inputs: Sequence[Sequence[Array]] | None = None,

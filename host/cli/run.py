@@ -158,7 +158,7 @@ def verify(
     from nnapi_toolkit.arrays import Tolerance, load_inputs
     from nnapi_toolkit.delegate.graph import Graph
     from nnapi_toolkit.report import print_verification
-    from nnapi_toolkit.verify import verify as verify_model
+    from nnapi_toolkit.verify import verify_model
 
     arrays = None
     if inputs is not None:
@@ -189,7 +189,7 @@ def bench(
     model: Path, device: str, threads: int, runs: int, warmup: int, seed: int, as_json: bool, **given: Any
 ) -> int:
     """Measure on-device latency, host overhead and compile time with random inputs."""
-    from nnapi_toolkit.bench import bench as bench_model
+    from nnapi_toolkit.bench import bench_model
     from nnapi_toolkit.report import print_bench
 
     bar = None

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnapi_toolkit.delegate.graph import Node
+from nnapi_toolkit.delegate.errors import ModelError
+from nnapi_toolkit.delegate.graph import Node, Tensor
 
 Array = NDArray[Any]
+Value = TypeVar("Value")
 
 
 class Runtime(Protocol):
@@ -33,10 +35,18 @@ class Runtime(Protocol):
         """Resource variables and hash tables of this interpreter, by (container, name)."""
         ...
 
+    def memo(self, node: Node, key: str, build: Callable[[], Value], size: int = 0) -> Value:
+        """`build()`, or what it gave before for this node and key, as far as `size` bytes fit the run's budget.
+
+        For values that depend on constants only, such as weights laid out for a matrix product.
+        """
+        ...
+
 
 Kernel = Callable[[Node, Sequence[Array | None], Runtime], Sequence[Array]]
 
 KERNELS: dict[str, Kernel] = {}
+CUSTOM_KERNELS: dict[str, Kernel] = {}
 
 
 def kernel(*names: str) -> Callable[[Kernel], Kernel]:
@@ -50,3 +60,107 @@ def kernel(*names: str) -> Callable[[Kernel], Kernel]:
         return function
 
     return register
+
+
+def custom_op(name: str, *, replace: bool = False) -> Callable[[Kernel], Kernel]:
+    """Registers a function as the kernel of the custom operator `name`, for every session of this process.
+
+    The function has the form of a builtin's kernel: `(node, inputs, runtime) -> outputs`, where
+    `node.operator.custom_options` holds the options' bytes; `nnapi_toolkit.reference.custom.flexbuffer` decodes the
+    usual form.
+
+    Args:
+        name: The custom code of the operator, as `nnapi inspect` shows it.
+        replace: Take the place of a kernel that is there already.
+
+    Raises:
+        ValueError: The name has a kernel and `replace` is False.
+    """
+
+    def register(function: Kernel) -> Kernel:
+        if name in CUSTOM_KERNELS and not replace:
+            raise ValueError(f"custom operator {name} has a kernel already: pass replace=True to take its place")
+        CUSTOM_KERNELS[name] = function
+        return function
+
+    return register
+
+
+def fail(node: Node, what: str, value: object, rule: str) -> NoReturn:
+    """Refuses a node: names the operator, the attribute or operand, its value and what it must be.
+
+    Raises:
+        ModelError: Always.
+    """
+    operator = node.operator
+    where = f"subgraphs[{node.subgraph.index}].operators[{operator.index}]"
+    raise ModelError(where, f"{operator.name}: {what} is {value}, must be {rule}")
+
+
+def operand(node: Node, inputs: Sequence[Array | None], index: int, name: str) -> Array:
+    """Input `index` of the node, which must be there.
+
+    Raises:
+        ModelError: It is omitted.
+    """
+    value = inputs[index] if index < len(inputs) else None
+    if value is None:
+        fail(node, f"input {index} ({name})", "omitted", "given")
+    return value
+
+
+def optional(inputs: Sequence[Array | None], index: int) -> Array | None:
+    """Input `index`, or None when it is omitted or past the end of the list."""
+    return inputs[index] if index < len(inputs) else None
+
+
+def tensor_in(node: Node, index: int) -> Tensor:
+    """The tensor of input `index`, which must be there."""
+    tensor = node.input(index)
+    if tensor is None:
+        fail(node, f"input {index}", "omitted", "given")
+    return tensor
+
+
+def from_constants(node: Node, *positions: int) -> bool:
+    """True when all given inputs (omitted ones count) are constants of the model."""
+    for position in positions:
+        if position < len(node.operator.inputs):
+            tensor = node.input(position)
+            if tensor is not None and not tensor.is_constant:
+                return False
+    return True
+
+
+def axis_of(node: Node, axis: int, rank: int, what: str = "axis") -> int:
+    """A possibly negative axis as an index below `rank`.
+
+    Raises:
+        ModelError: Past the rank.
+    """
+    wanted = axis + rank if axis < 0 else axis
+    if not 0 <= wanted < rank:
+        fail(node, what, axis, f"from {-rank} to {rank - 1} (rank {rank})")
+    return wanted
+
+
+def require_type(node: Node, value: Array, what: str, *dtypes: type[np.generic]) -> None:
+    """Refuses an operand whose dtype is not in the list."""
+    if value.dtype.type not in dtypes:
+        names = ", ".join(np.dtype(d).name for d in dtypes)
+        fail(node, what, value.dtype.name, f"one of {names}")
+
+
+MAX_ELEMENTS = 2**31 - 1
+
+
+def check_shape(node: Node, shape: Sequence[int], what: str = "output shape") -> tuple[int, ...]:
+    """Returns the shape, or refuses negative dimensions and more elements than an int32 counts."""
+    total = 1
+    for size in shape:
+        if size < 0:
+            fail(node, what, list(shape), "without negative dimensions")
+        total *= int(size)
+    if total > MAX_ELEMENTS:
+        fail(node, what, list(shape), f"of at most {MAX_ELEMENTS} elements")
+    return tuple(int(size) for size in shape)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -99,42 +100,52 @@ def multiply_int64_accumulator(values: Int64, multiplier: Multiplier) -> Int64:
 
 
 def requantize(
-    accumulators: NDArray[np.integer] | NDArray[np.floating],
+    accumulators: NDArray[Any],
+    bias: Int64 | None,
     multiplier: Multiplier,
     zero_point: int,
-    low: int,
-    high: int,
-    dtype: np.dtype[np.generic],
-) -> NDArray[np.generic]:
-    """int32 accumulators (any dtype that holds them exactly, channels last) to a quantised tensor.
+    limits: tuple[int, int],
+    dtype: np.dtype[Any],
+) -> NDArray[Any]:
+    """int32 sums (in any dtype that holds them exactly, channels last) to a quantised tensor.
 
     Works in blocks of rows that stay in the cache: the int64 temporaries never grow with the tensor.
+
+    Args:
+        accumulators: [..., channels].
+        bias: Per channel, added first.
+        multiplier: One, or one per channel.
+        zero_point: Of the output.
+        limits: Smallest and largest output number.
+        dtype: Of the output.
     """
     channels = accumulators.shape[-1] if accumulators.ndim else 1
     rows = accumulators.reshape(-1, channels)
     result = np.empty(rows.shape, dtype)
     left = np.maximum(multiplier.exponent, 0)
     right = np.maximum(-multiplier.exponent, 0)
+    shifts_left, shifts_right = bool(left.any()), bool(right.any())
     half = np.where(right > 0, np.left_shift(np.int64(1), np.maximum(right - 1, 0)), 0)
-    uniform = right.size == 1 or bool((right > 0).all())
-    step = max(1, 32768 // max(1, channels))
+    all_right = bool((right > 0).all())
+    step = max(1, 16384 // max(1, channels))
     for start in range(0, rows.shape[0], step):
         block = rows[start : start + step].astype(np.int64)
-        if left.any():
+        if bias is not None:
+            block += bias
+        if shifts_left:
             block = wrap32(block << left)
         block *= multiplier.significand
         block += 1 << 30
         block >>= 31
-        if right.any():
+        if shifts_right:
             sign = block >> 63
-            if not uniform:
+            if not all_right:
                 sign *= right > 0
             block += sign
             block += half
             block >>= right
         block += zero_point
-        np.clip(block, low, high, out=block)
-        result[start : start + step] = block
+        result[start : start + step] = np.clip(block, *limits, out=block)
     return result.reshape(accumulators.shape)
 
 

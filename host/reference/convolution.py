@@ -1,0 +1,352 @@
+"""CONV_2D (also grouped), DEPTHWISE_CONV_2D: float32, int8 and int16 per channel, uint8, hybrid.
+
+Semantics: LiteRT's reference kernels. Layouts: input NHWC; CONV_2D filter [O, KH, KW, I / groups]; DEPTHWISE_CONV_2D
+filter [1, KH, KW, I * multiplier]; bias [O]. Integer sums are exact: they are formed in a float type that holds every
+partial sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnapi_toolkit.delegate.graph import Node
+from nnapi_toolkit.reference.base import (
+    Array,
+    Runtime,
+    check_shape,
+    fail,
+    from_constants,
+    kernel,
+    operand,
+    optional,
+    require_type,
+    tensor_in,
+)
+from nnapi_toolkit.reference.fixed_point import Multiplier, multiply_int64_accumulator, requantize, wrap32
+from nnapi_toolkit.reference.hybrid import quantize_batches
+from nnapi_toolkit.reference.quantized import clamp_float, quantized_range, scale_of, scale_or_zero, zero_point_of
+from nnapi_toolkit.reference.window import Axis, axis, convolve, exact_dtype, pad_spatial
+
+INT32, INT64 = 2, 4  # codes of TensorType in `quantized_bias_type`
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Weights of an integer convolution, laid out for the sums.
+
+    Attributes:
+        matrices: In the float type to compute in; one per group, or one tap array for depthwise.
+        sums: Sum of the weights per output channel, for the input's zero point.
+    """
+
+    matrices: tuple[Array, ...]
+    sums: NDArray[np.int64]
+
+
+def conv_axes(node: Node, values: Array, kernel_size: Sequence[int]) -> list[Axis]:
+    """The two spatial axes of a 2-D convolution."""
+    options = node.operator.options
+    if values.ndim != 4:
+        fail(node, "rank of input 0", values.ndim, "4")
+    return [
+        axis(node, "h", values.shape[1], kernel_size[0], options.stride_h, options.dilation_h_factor, options.padding),
+        axis(node, "w", values.shape[2], kernel_size[1], options.stride_w, options.dilation_w_factor, options.padding),
+    ]
+
+
+def check_bias(node: Node, bias: Array | None, channels: int) -> Array | None:
+    """Refuses a bias whose length is not the number of output channels."""
+    if bias is not None and bias.size != channels:
+        fail(node, "elements of input 2 (bias)", bias.size, f"{channels}, one per output channel")
+    return None if bias is None else bias.reshape(-1)
+
+
+def filter_scales(node: Node, channels: int, index: int = 1) -> NDArray[np.float64]:
+    """The filter's scales, one or one per output channel, widened to double."""
+    tensor = tensor_in(node, index)
+    scale_of(node, tensor)
+    assert tensor.quantization is not None
+    scales = np.asarray(tensor.quantization.scale, np.float32).astype(np.float64)
+    if scales.size not in (1, channels):
+        fail(node, f"scales of tensor '{tensor.name}'", scales.size, f"1 or {channels}")
+    return scales
+
+
+def convolution_multiplier(node: Node, channels: int, dtype: np.dtype[Any], filter_index: int = 1) -> Multiplier:
+    """Output multipliers in / out * filter. int8 and int16 form the product in double, uint8 in float32 first."""
+    source = scale_of(node, tensor_in(node, 0 if filter_index == 1 and node.operator.name != "TRANSPOSE_CONV" else 2))
+    target = scale_of(node, node.output(0))
+    scales = filter_scales(node, channels, filter_index)
+    if dtype == np.uint8:
+        return Multiplier.of(source * float(scales[0]) / target)
+    return Multiplier.of(source * scales / target)
+
+
+def integer_finish(
+    node: Node,
+    bias: Array | None,
+    correction: NDArray[np.int64],
+    multiplier: Multiplier,
+    dtype: np.dtype[Any],
+) -> Callable[[Array, int], Array]:
+    """What turns exact sums into quantised outputs: offset correction, bias, multiplier, zero point, clamp.
+
+    Args:
+        node: CONV_2D or one of its kin.
+        bias: int32 or int64, or None.
+        correction: Minus input zero point times the sum of the weights, per output channel.
+        multiplier: One or one per channel.
+        dtype: Of input and output.
+    """
+    options = node.operator.options
+    target = node.output(0)
+    limits = quantized_range(node, target, options.fused_activation_function, dtype)
+    offset = correction if bias is None else correction + bias.astype(np.int64)
+    if dtype != np.int16:
+        zero_point = zero_point_of(target)
+        return lambda sums, _: requantize(sums, offset, multiplier, zero_point, limits, dtype)
+    if getattr(options, "quantized_bias_type", 0) == INT32:
+        return lambda sums, _: requantize(wrap32(sums.astype(np.int64) + offset), None, multiplier, 0, limits, dtype)
+
+    def finish(sums: Array, _: int) -> Array:
+        scaled = wrap32(multiply_int64_accumulator(sums.astype(np.int64) + offset, multiplier))
+        return np.clip(scaled, *limits).astype(dtype)
+
+    return finish
+
+
+def float_finish(node: Node, bias: Array | None) -> Callable[[Array, int], Array]:
+    """Bias and fused activation on float sums."""
+    activation = node.operator.options.fused_activation_function
+
+    def finish(sums: Array, _: int) -> Array:
+        if bias is not None:
+            sums += bias
+        return clamp_float(sums, activation)
+
+    return finish
+
+
+def hybrid_finish(
+    node: Node, bias: Array | None, scales: Array, row_scales: Array, zero_points: Array, sums_of_weights: Array
+) -> Callable[[Array, int], Array]:
+    """Integer sums times weight scale times the batch item's scale, in float32.
+
+    The order of the two products is the reference's: depthwise multiplies the scales first, the others last.
+    """
+    options = node.operator.options
+    activation = getattr(options, "fused_activation_function", 0)
+    scales_first = node.operator.name == "DEPTHWISE_CONV_2D"
+
+    def finish(sums: Array, n: int) -> Array:
+        whole = sums.astype(np.int64) - int(zero_points[n]) * sums_of_weights
+        result = whole.astype(np.float32)
+        if scales_first:
+            result *= scales * row_scales[n]
+        else:
+            result *= scales
+            result *= row_scales[n]
+        if bias is not None:
+            result += bias
+        return clamp_float(result, activation)
+
+    return finish
+
+
+def lay_out(weights: Array, groups: int, offset: int, largest: int) -> Weights:
+    """Integer weights [O, KH, KW, I] as matrices [KH * KW * I, O / groups] in the smallest exact float type."""
+    flat = weights.reshape(weights.shape[0], -1)
+    wide = flat.astype(np.int32) - offset
+    bound = int(np.abs(wide).sum(axis=1, dtype=np.int64).max(initial=0)) * largest
+    compute = exact_dtype(bound)
+    matrices = tuple(np.ascontiguousarray(part.T, dtype=compute) for part in np.split(wide, groups))
+    return Weights(matrices, wide.sum(axis=1, dtype=np.int64))
+
+
+def largest_magnitude(dtype: np.dtype[Any]) -> int:
+    """The largest magnitude of an integer type's numbers."""
+    info = np.iinfo(dtype)
+    return max(-int(info.min), int(info.max))
+
+
+@kernel("CONV_2D")
+def conv_2d(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
+    """2-D convolution, grouped when the filter has fewer input channels than the input.
+
+    float32; uint8; int8 per channel (weights int8 or int4); int16 with int8 weights and int32 or int64 bias; float32
+    with int8 or int4 weights (hybrid: the input is quantised per batch item).
+    """
+    values, weights = operand(node, inputs, 0, "input"), operand(node, inputs, 1, "filter")
+    if weights.ndim != 4:
+        fail(node, "rank of input 1 (filter)", weights.ndim, "4")
+    axes = conv_axes(node, values, weights.shape[1:3])
+    channels, depth = weights.shape[0], weights.shape[3]
+    if depth == 0 or values.shape[3] == 0 or values.shape[3] % depth:
+        fail(node, "input channels", values.shape[3], f"a multiple of the filter's {depth}")
+    groups = values.shape[3] // depth
+    if channels == 0 or channels % groups:
+        fail(node, "output channels", channels, f"a multiple of the {groups} groups")
+    bias = check_bias(node, optional(inputs, 2), channels)
+    return [run_convolution(node, runtime, values, weights, bias, axes, groups)]
+
+
+def run_convolution(
+    node: Node,
+    runtime: Runtime,
+    values: Array,
+    weights: Array,
+    bias: Array | None,
+    axes: Sequence[Axis],
+    groups: int,
+) -> Array:
+    """A convolution over any number of spatial axes; weights [O, *kernel, I / groups]."""
+    require_type(node, values, "type of input 0", np.float32, np.uint8, np.int8, np.int16)
+    channels = weights.shape[0]
+    if values.dtype == np.float32 and weights.dtype == np.float32:
+        matrices = remembered(node, runtime, lambda: float_matrices(weights, groups), weights.nbytes)
+        return convolve(node, values, axes, matrices, 0, float_finish(node, bias), values.dtype)
+    if values.dtype == np.float32:
+        return hybrid_convolution(node, runtime, values, weights, bias, axes, groups)
+    source = tensor_in(node, 0)
+    offset = zero_point_of(tensor_in(node, 1)) if values.dtype == np.uint8 else 0
+    largest = largest_magnitude(values.dtype)
+    laid_out = remembered(node, runtime, lambda: lay_out(weights, groups, offset, largest), 4 * weights.size)
+    zero_point = zero_point_of(source) if values.dtype != np.int16 else 0
+    multiplier = runtime.memo(node, "multiplier", lambda: convolution_multiplier(node, channels, values.dtype))
+    finish = integer_finish(node, bias, -zero_point * laid_out.sums, multiplier, values.dtype)
+    return convolve(node, values, axes, laid_out.matrices, zero_point, finish, values.dtype)
+
+
+def float_matrices(weights: Array, groups: int) -> tuple[Array, ...]:
+    """Float weights [O, ...] as one matrix [K, O / groups] per group (a view where it can be)."""
+    flat = weights.reshape(weights.shape[0], -1)
+    return tuple(part.T for part in np.split(flat, groups))
+
+
+def remembered(node: Node, runtime: Runtime, build: Callable[[], Any], size: int) -> Any:
+    """`build()`, kept for the next run when the weights are constants."""
+    return runtime.memo(node, "weights", build, size) if from_constants(node, 1) else build()
+
+
+def hybrid_convolution(
+    node: Node,
+    runtime: Runtime,
+    values: Array,
+    weights: Array,
+    bias: Array | None,
+    axes: Sequence[Axis],
+    groups: int,
+) -> Array:
+    """Float input, weights of 8 bits or less. Equal scales: symmetric input numbers; else asymmetric ones."""
+    scales = filter_scales(node, weights.shape[0]).astype(np.float32)
+    per_channel = groups != 1 or bool((scales != scales[0]).any())
+    numbers, row_scales, zero_points = quantize_batches(values, asymmetric=per_channel)
+    laid_out = remembered(node, runtime, lambda: lay_out(weights, groups, 0, 128), 4 * weights.size)
+    if per_channel:
+        finish = hybrid_finish(node, bias, scales, row_scales, zero_points, laid_out.sums)
+    else:
+        finish = hybrid_finish(node, bias, np.float32(1), row_scales * scales[0], zero_points, laid_out.sums)
+    fill_rows = [convolve(node, numbers[n : n + 1], axes, laid_out.matrices, int(zero_points[n]),
+                          lambda sums, _, n=n: finish(sums, n), values.dtype) for n in range(values.shape[0])]
+    if not fill_rows:
+        return np.empty((0, *(a.out for a in axes), weights.shape[0]), np.float32)
+    return np.concatenate(fill_rows)
+
+
+@kernel("DEPTHWISE_CONV_2D")
+def depthwise_conv_2d(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
+    """2-D convolution of each input channel by its own `multiplier` filters.
+
+    float32; uint8; int8 per channel; int16 with int8 weights and int64 bias; float32 with int8 weights (hybrid).
+    """
+    values, weights = operand(node, inputs, 0, "input"), operand(node, inputs, 1, "filter")
+    if weights.ndim != 4 or weights.shape[0] != 1:
+        fail(node, "shape of input 1 (filter)", list(weights.shape), "[1, height, width, channels]")
+    axes = conv_axes(node, values, weights.shape[1:3])
+    channels, depth = weights.shape[3], values.shape[3]
+    if depth == 0 or channels == 0 or channels % depth:
+        fail(node, "output channels", channels, f"a multiple of the input's {depth} channels")
+    require_type(node, values, "type of input 0", np.float32, np.uint8, np.int8, np.int16)
+    bias = check_bias(node, optional(inputs, 2), channels)
+    taps = weights.reshape(weights.shape[1], weights.shape[2], depth, channels // depth)
+    if values.dtype == np.float32 and weights.dtype == np.float32:
+        return [depthwise(node, values, axes, taps, 0, float_finish(node, bias), values.dtype)]
+    source = tensor_in(node, 0)
+    offset = zero_point_of(tensor_in(node, 1)) if values.dtype == np.uint8 else 0
+    hybrid = values.dtype == np.float32
+    largest = 128 if hybrid else largest_magnitude(values.dtype)
+    laid_out = remembered(node, runtime, lambda: lay_out_taps(taps, offset, largest), 4 * weights.size)
+    if hybrid:
+        scales = filter_scales(node, channels).astype(np.float32)
+        numbers, row_scales, zero_points = quantize_batches(values, asymmetric=True)
+        finish = hybrid_finish(node, bias, scales, row_scales, zero_points, laid_out.sums)
+        parts = [depthwise(node, numbers[n : n + 1], axes, laid_out.matrices[0], int(zero_points[n]),
+                           lambda sums, _, n=n: finish(sums, n), values.dtype) for n in range(values.shape[0])]
+        return [np.concatenate(parts)]
+    zero_point = zero_point_of(source) if values.dtype != np.int16 else 0
+    multiplier = runtime.memo(node, "multiplier", lambda: convolution_multiplier(node, channels, values.dtype))
+    finish = integer_finish(node, bias, -zero_point * laid_out.sums, multiplier, values.dtype)
+    return [depthwise(node, values, axes, laid_out.matrices[0], zero_point, finish, values.dtype)]
+
+
+def lay_out_taps(taps: Array, offset: int, largest: int) -> Weights:
+    """Integer taps [KH, KW, C, M] in the smallest exact float type."""
+    wide = taps.astype(np.int32) - offset
+    magnitudes = np.abs(wide).sum(axis=(0, 1), dtype=np.int64)
+    compute = exact_dtype(int(magnitudes.max(initial=0)) * largest)
+    return Weights((wide.astype(compute),), wide.sum(axis=(0, 1), dtype=np.int64).reshape(-1))
+
+
+#: Elements of one block of depthwise outputs: input, sums and product of a block share the second-level cache.
+DEPTHWISE_ELEMENTS = 1 << 16
+
+
+def depthwise(
+    node: Node,
+    values: Array,
+    axes: Sequence[Axis],
+    taps: Array,
+    fill: float,
+    finish: Callable[[Array, int], Array],
+    dtype: np.dtype[Any],
+) -> Array:
+    """Sums over shifted views of the padded input, one multiply and add per tap, in blocks of output rows.
+
+    The order of the sums is that of the reference (row by row of the filter), so floats agree to the bit where the
+    compiler of the reference kept its order.
+    """
+    vertical, horizontal = axes
+    depth, multiplier = taps.shape[2], taps.shape[3]
+    channels = depth * multiplier
+    shape = check_shape(node, (values.shape[0], vertical.out, horizontal.out, channels))
+    result = np.empty(shape, dtype)
+    if result.size == 0:
+        return result
+    compute = taps.dtype
+    step = max(1, DEPTHWISE_ELEMENTS // (horizontal.out * channels))
+    across = (horizontal.out - 1) * horizontal.stride + 1
+    for n in range(values.shape[0]):
+        padded = pad_spatial(values[n : n + 1], axes, fill)[0]
+        for start in range(0, vertical.out, step):
+            rows = min(step, vertical.out - start)
+            down = (rows - 1) * vertical.stride + 1
+            first = start * vertical.stride
+            reach = down + (vertical.kernel - 1) * vertical.dilation
+            block = padded[first : first + reach].astype(compute, copy=False)
+            sums = np.zeros((rows, horizontal.out, depth, multiplier), compute)
+            product = np.empty_like(sums)
+            for y in range(vertical.kernel):
+                top = y * vertical.dilation
+                for x in range(horizontal.kernel):
+                    left = x * horizontal.dilation
+                    window = block[top : top + down : vertical.stride, left : left + across : horizontal.stride]
+                    np.multiply(window[..., None], taps[y, x], out=product)
+                    sums += product
+            done = finish(sums.reshape(rows * horizontal.out, channels), n)
+            result[n, start : start + rows] = done.reshape(rows, horizontal.out, channels)
+    return result

@@ -1,0 +1,125 @@
+"""FULLY_CONNECTED: float32, uint8, int8 (per tensor and per channel), int16, hybrid; int4 weights come unpacked.
+
+Semantics: LiteRT's reference kernel. The input is read as rows of the filter's width; filter [units, width].
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from nnapi_toolkit.delegate.graph import Node
+from nnapi_toolkit.reference.base import (
+    Array,
+    Runtime,
+    check_shape,
+    fail,
+    from_constants,
+    kernel,
+    operand,
+    optional,
+    require_type,
+    tensor_in,
+)
+from nnapi_toolkit.reference.convolution import Weights, check_bias, float_finish, largest_magnitude, lay_out
+from nnapi_toolkit.reference.fixed_point import Multiplier, multiply_int64_accumulator, requantize, wrap32
+from nnapi_toolkit.reference.hybrid import quantize_rows_asymmetric, quantize_rows_symmetric
+from nnapi_toolkit.reference.quantized import activate_float, quantized_range, scale_of, scale_or_zero, zero_point_of
+
+INT32 = 2
+
+
+@kernel("FULLY_CONNECTED")
+def fully_connected(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
+    """Rows of the input times the transposed filter, plus bias, then the fused activation.
+
+    Output [rows, units], or the input's shape with the last dimension replaced (`keep_num_dims`).
+    """
+    values, weights = operand(node, inputs, 0, "input"), operand(node, inputs, 1, "filter")
+    if weights.ndim != 2:
+        fail(node, "rank of input 1 (filter)", weights.ndim, "2")
+    if int(node.operator.options.weights_format) != 0:
+        fail(node, "weights_format", node.operator.options.weights_format, "DEFAULT")
+    units, width = weights.shape
+    bias = check_bias(node, optional(inputs, 2), units)
+    shape = _output_shape(node, values, units, width)
+    if width == 0 or math.prod(shape) == 0:
+        return [np.zeros(shape, values.dtype)]
+    if values.size % width:
+        fail(node, "elements of input 0", values.size, f"a multiple of the filter's width {width}")
+    rows = values.reshape(-1, width)
+    require_type(node, values, "type of input 0", np.float32, np.uint8, np.int8, np.int16)
+    if values.dtype == np.float32 and weights.dtype == np.float32:
+        result: Array = float_finish(node, bias)(rows @ weights.T, 0)
+    elif values.dtype == np.float32:
+        result = _hybrid(node, runtime, rows, weights, bias)
+    else:
+        result = _quantized(node, runtime, rows, weights, bias)
+    return [result.reshape(shape)]
+
+
+def _output_shape(node: Node, values: Array, units: int, width: int) -> tuple[int, ...]:
+    if node.operator.options.keep_num_dims:
+        if values.shape[-1] != width:
+            fail(node, "last dimension of input 0", values.shape[-1], f"the filter's width {width}")
+        return check_shape(node, (*values.shape[:-1], units))
+    rows = math.prod(values.shape[:-1]) if width == 0 else values.size // width
+    return check_shape(node, (rows, units))
+
+
+def _weights(node: Node, runtime: Runtime, weights: Array, offset: int, largest: int) -> Weights:
+    def build() -> Weights:
+        return lay_out(weights, 1, offset, largest)
+
+    return runtime.memo(node, "weights", build, 4 * weights.size) if from_constants(node, 1) else build()
+
+
+def _quantized(node: Node, runtime: Runtime, rows: Array, weights: Array, bias: Array | None) -> Array:
+    options, target = node.operator.options, node.output(0)
+    source, kernel_tensor = tensor_in(node, 0), tensor_in(node, 1)
+    assert kernel_tensor.quantization is not None
+    scales = np.asarray(kernel_tensor.quantization.scale, np.float32).astype(np.float64)
+    per_channel = scales.size > 1
+    offset = 0 if per_channel else zero_point_of(kernel_tensor)
+    laid_out = _weights(node, runtime, weights, offset, largest_magnitude(rows.dtype))
+    sums = rows.astype(laid_out.matrices[0].dtype) @ laid_out.matrices[0]
+    correction = -zero_point_of(source) * laid_out.sums
+    if bias is not None:
+        correction = correction + bias.astype(np.int64)
+    dtype = target.dtype
+    limits = quantized_range(node, target, options.fused_activation_function, np.dtype(dtype))
+    multiplier = Multiplier.of(_real_multiplier(node, scales))
+    if rows.dtype != np.int16:
+        return requantize(sums, correction, multiplier, zero_point_of(target), limits, np.dtype(dtype))
+    whole = sums.astype(np.int64) + correction
+    if int(options.quantized_bias_type) == INT32:
+        return requantize(wrap32(whole), None, multiplier, 0, limits, np.dtype(dtype))
+    return np.clip(wrap32(multiply_int64_accumulator(whole, multiplier)), *limits).astype(dtype)
+
+
+def _real_multiplier(node: Node, scales: Array) -> Array:
+    """in * filter / out; the per-tensor case forms the first product in float32."""
+    source, target = scale_of(node, tensor_in(node, 0)), scale_of(node, node.output(0))
+    return np.asarray(source * scales / target if scales.size > 1 else source * scales[0] / target)
+
+
+def _hybrid(node: Node, runtime: Runtime, rows: Array, weights: Array, bias: Array | None) -> Array:
+    """Float input, weights of 8 bits or less: each row is quantised by itself."""
+    options = node.operator.options
+    laid_out = _weights(node, runtime, weights, 0, 128)
+    kernel_tensor = tensor_in(node, 1)
+    quantization = kernel_tensor.quantization
+    scales = np.asarray(quantization.scale if quantization else (scale_or_zero(kernel_tensor),), np.float32)
+    if options.asymmetric_quantize_inputs:
+        numbers, row_scales, zero_points = quantize_rows_asymmetric(rows)
+    else:
+        numbers, row_scales = quantize_rows_symmetric(rows)
+        zero_points = np.zeros(rows.shape[0], np.int32)
+    sums = (numbers.astype(laid_out.matrices[0].dtype) @ laid_out.matrices[0]).astype(np.int64)
+    sums -= zero_points[:, None].astype(np.int64) * laid_out.sums
+    result = sums.astype(np.float32) * (row_scales[:, None] * scales)
+    if bias is not None:
+        result += bias
+    return activate_float(result, options.fused_activation_function)
