@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from conftest import Golden, model_names, model_path
+from tests.conftest import Golden, model_names, model_path
 from nnapi_toolkit.session import Session, SessionOptions
 
 VISION = [name for name in model_names("mobilenet") + model_names("inception") if name != "mobilenet_v1_025_128_dynrange"]
