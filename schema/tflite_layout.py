@@ -29,8 +29,8 @@ TABLES: dict[str, tuple[F, ...]] = {
     "BatchToSpaceNDOptions": (),
     "BidirectionalSequenceLSTMOptions": (
         F("fused_activation_function", 0, "b", 0, "ActivationFunctionType"),
-        F("cell_clip", 1, "f", 0),
-        F("proj_clip", 2, "f", 0),
+        F("cell_clip", 1, "f", 0.0),
+        F("proj_clip", 2, "f", 0.0),
         F("merge_outputs", 3, "?", False),
         F("time_major", 4, "?", True),
         F("asymmetric_quantize_inputs", 5, "?", False),
@@ -145,8 +145,8 @@ TABLES: dict[str, tuple[F, ...]] = {
         F("name", 0, "s"),
     ),
     "FakeQuantOptions": (
-        F("min", 0, "f", 0),
-        F("max", 1, "f", 0),
+        F("min", 0, "f", 0.0),
+        F("max", 1, "f", 0.0),
         F("num_bits", 2, "i", 0),
         F("narrow_range", 3, "?", False),
     ),
@@ -194,21 +194,21 @@ TABLES: dict[str, tuple[F, ...]] = {
     ),
     "LSTMOptions": (
         F("fused_activation_function", 0, "b", 0, "ActivationFunctionType"),
-        F("cell_clip", 1, "f", 0),
-        F("proj_clip", 2, "f", 0),
+        F("cell_clip", 1, "f", 0.0),
+        F("proj_clip", 2, "f", 0.0),
         F("kernel_type", 3, "b", 0, "LSTMKernelType"),
         F("asymmetric_quantize_inputs", 4, "?", False),
     ),
     "LeakyReluOptions": (
-        F("alpha", 0, "f", 0),
+        F("alpha", 0, "f", 0.0),
     ),
     "LessEqualOptions": (),
     "LessOptions": (),
     "LocalResponseNormalizationOptions": (
         F("radius", 0, "i", 0),
-        F("bias", 1, "f", 0),
-        F("alpha", 2, "f", 0),
-        F("beta", 3, "f", 0),
+        F("bias", 1, "f", 0.0),
+        F("alpha", 2, "f", 0.0),
+        F("beta", 3, "f", 0.0),
     ),
     "LogSoftmaxOptions": (),
     "LogicalAndOptions": (),
@@ -362,7 +362,7 @@ TABLES: dict[str, tuple[F, ...]] = {
     ),
     "SliceOptions": (),
     "SoftmaxOptions": (
-        F("beta", 0, "f", 0),
+        F("beta", 0, "f", 0.0),
     ),
     "SpaceToBatchNDOptions": (),
     "SpaceToDepthOptions": (
@@ -557,8 +557,8 @@ TABLES: dict[str, tuple[F, ...]] = {
     ),
     "UnidirectionalSequenceLSTMOptions": (
         F("fused_activation_function", 0, "b", 0, "ActivationFunctionType"),
-        F("cell_clip", 1, "f", 0),
-        F("proj_clip", 2, "f", 0),
+        F("cell_clip", 1, "f", 0.0),
+        F("proj_clip", 2, "f", 0.0),
         F("time_major", 3, "?", False),
         F("asymmetric_quantize_inputs", 4, "?", False),
         F("diagonal_recurrent_tensors", 5, "?", False),
@@ -591,7 +591,7 @@ TABLES: dict[str, tuple[F, ...]] = {
     "ZerosLikeOptions": (),
 }
 
-#: Union -> its tables; the position is the type on the wire (0 is NONE).
+#: Union -> its tables by the type on the wire (0 is NONE).
 UNIONS = {
     "BuiltinOptions": (
         "NONE",

@@ -8,8 +8,8 @@
     data = builder.build([x], [y])
 
 A further subgraph: ``body = builder.subgraph("body")``, then ``body.tensor(...)``, ``body.op(...)`` and
-``body.interface(inputs, outputs)``. A malformed file: edit the plain dictionaries of `ModelBuilder.model` (the schema's
-names) and hand them to `write_model`.
+``body.interface(inputs, outputs)``. A malformed file: edit the plain dictionaries of `ModelBuilder.model` (the
+schema's names) and hand them to `write_model`.
 
 Nothing here checks anything: what goes in is what the file says.
 """
@@ -86,11 +86,12 @@ class SubgraphBuilder:
     ) -> int:
         """Adds a tensor and returns its index.
 
-        `data` makes it a constant: an array of the type, integers for INT4 and INT2 (packed here), strings for
-        STRING, or raw `bytes`. `fields` are further fields of the schema's `Tensor`, given as dictionaries.
+        `data` makes it a constant: an array of the type, integers for INT4 and INT2 (packed here), strings
+        for STRING, or raw `bytes`. `fields` are further fields of the schema's `Tensor`, given as dictionaries.
         """
         kind = tensor_type(dtype)
-        table: dict[str, Any] = {"name": name, "type": kind, "shape": list(shape), "has_rank": has_rank, **fields}
+        table: dict[str, Any] = {"name": name, "type": kind, "shape": list(shape), "has_rank": has_rank}
+        table.update(fields)
         if scale is not None or zero_point is not None:
             scales = np.atleast_1d(np.asarray([] if scale is None else scale, np.float32))
             zeros = np.zeros(len(scales), np.int64) if zero_point is None else np.atleast_1d(zero_point)
@@ -254,7 +255,7 @@ class ModelBuilder(SubgraphBuilder):
 
 
 def write_model(model: Mapping[str, Any]) -> bytes:
-    """Serialises a `Model` given as dictionaries by the schema's names; a union is a pair (table, dictionary)."""
+    """Serialises a `Model` of dictionaries by the schema's names; a union is a pair (table, dictionary)."""
     builder = flatbuffers.Builder(4096)
     builder.Finish(_write_table(builder, "Model", model), b"TFL3")
     return bytes(builder.Output())
