@@ -3,11 +3,14 @@
 #include <string.h>
 
 #include "numeric.h"
-#include "validate.h"
 
-static int require_scalars(SnnNode *node, uint32_t from, uint32_t count, int32_t type) {
-  for (uint32_t i = from; i < from + count; i++) SNN_EXPECT(snn_expect_type(node, i, type));
-  return 0;
+static bool have_type(SnnNode *node, uint32_t from, uint32_t count, int32_t type) {
+  for (uint32_t i = from; i < from + count; i++) {
+    if (node->in[i]->type == type && snn_present(node->in[i])) continue;
+    snn_fail(node, "input %u is %s, not %s", i, snn_type_name(node->in[i]->type), snn_type_name(type));
+    return false;
+  }
+  return true;
 }
 
 /* Positions only; false when no form has this many operands. */
@@ -36,12 +39,11 @@ static bool find_form(const SnnNode *node, const SnnWindowKind *kind, SnnWindowF
 
 int snn_window_form(SnnNode *node, const SnnWindowKind *kind, SnnWindowForm *form) {
   SNN_REQUIRE(node, find_form(node, kind, form), "no form takes %u inputs of these types", node->n_in);
-  if (kind->output_shape && !form->explicit_padding) {
-    SNN_EXPECT(snn_expect_type(node, kind->tensors, ANEURALNETWORKS_TENSOR_INT32));
-  }
-  SNN_EXPECT(require_scalars(node, form->padding, form->fuse - form->padding + 1, ANEURALNETWORKS_INT32));
-  if (form->nchw) SNN_EXPECT(require_scalars(node, form->nchw, 1, ANEURALNETWORKS_BOOL));
-  if (form->dilation_w) SNN_EXPECT(require_scalars(node, form->dilation_w, 2, ANEURALNETWORKS_INT32));
+  bool shaped = kind->output_shape && !form->explicit_padding;
+  if (shaped && !have_type(node, kind->tensors, 1, ANEURALNETWORKS_TENSOR_INT32)) return SNN_INVALID;
+  if (!have_type(node, form->padding, form->fuse - form->padding + 1, ANEURALNETWORKS_INT32)) return SNN_INVALID;
+  if (form->nchw && !have_type(node, form->nchw, 1, ANEURALNETWORKS_BOOL)) return SNN_INVALID;
+  if (form->dilation_w && !have_type(node, form->dilation_w, 2, ANEURALNETWORKS_INT32)) return SNN_INVALID;
   return form->nchw ? 3 : 1;
 }
 
