@@ -30,12 +30,14 @@ class Target:
         device_selected: True when NNAPI devices are named or NNAPI's own CPU is disallowed (the TFLite delegate's default
             from API 29): lifts two of its rules.
         allow_fp16: float32 may be computed in float16.
+        rewrites: Names of the rewrites that rules may count on (see `delegate/rewrites`).
     """
 
     feature_level: int
     api_level: int = 0
     device_selected: bool = True
     allow_fp16: bool = False
+    rewrites: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if self.feature_level not in FEATURE_LEVELS:
