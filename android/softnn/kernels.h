@@ -1,0 +1,99 @@
+/* The few inner loops that decide the speed, in one table per instruction set; snn_kernels() picks the best for this machine.
+ *
+ * All matrix products have the form out[row][n] = f(bias[n] + sum over k of a[row][k] * w[n][k]). A caller gathers a handful of rows of `a`
+ * (a tile), converts them once, and multiplies them with the packed weights of all n. Quantised results are the same bit for bit
+ * whichever table computes them; float ones differ in the order of additions.
+ */
+#ifndef SNN_KERNELS_H
+#define SNN_KERNELS_H
+
+#include "operation.h"
+
+/* How a stored 8-bit operand is to be read. */
+typedef struct {
+  bool is_signed;
+  int32_t zero_point;
+} SnnStored;
+
+/* Per output channel: ((acc << left) * multiplier) >> right as in snn_multiply, then + zero point, then clamped. */
+typedef struct {
+  const int32_t *multiplier, *left, *right; /* padded to the panel width */
+  bool any_left;                            /* some left shift is not 0 */
+  int32_t zero_point, lo, hi;
+} SnnRequant;
+
+/* Packed weights of one product: panels of `columns` output channels; see snn_qmatrix_pack, snn_fmatrix_pack. */
+typedef struct {
+  uint32_t n, k;
+  const void *weights;
+  const int32_t *bias;  /* with all zero-point corrections that do not depend on the row; padded */
+  int32_t row_factor;   /* times the sum of a row's bytes (8-bit format); 0 where not needed */
+} SnnQMatrix;
+
+typedef struct {
+  uint32_t n, k;
+  const float *weights;
+  const float *bias; /* padded */
+  float lo, hi;
+} SnnFMatrix;
+
+/* Rows of converted input. Strides are in bytes. */
+typedef struct {
+  const void *a;
+  size_t a_stride;
+  uint32_t rows;
+  const int32_t *row_sums; /* of the converted bytes, where row_factor is not 0 */
+  void *out;
+  size_t out_stride;
+} SnnTile;
+
+/* One output pixel of a depthwise convolution: the taps that lie inside the image. Strides are in elements. */
+typedef struct {
+  const void *in;
+  size_t in_row, in_column;
+  const void *weights; /* int16 with the zero point taken off, or float */
+  size_t weight_row, weight_column;
+  uint32_t rows, columns, channels;
+  void *out;
+} SnnTaps;
+
+typedef struct {
+  const char *name;
+  uint32_t q_rows, q_columns, q_unit, q_element; /* tile height, panel width, depth unit, bytes of a converted input element */
+  uint32_t f_rows, f_columns;
+  /* count elements of one row, then zeros up to a multiple of q_unit; returns the sum of the converted elements (8-bit format). */
+  int32_t (*q_convert)(void *converted, const uint8_t *stored, size_t count, SnnStored form);
+  void (*q_multiply)(const SnnQMatrix *matrix, const SnnRequant *requant, const SnnTile *tile);
+  void (*f_multiply)(const SnnFMatrix *matrix, const SnnTile *tile);
+  void (*q_depthwise)(const SnnTaps *taps, SnnStored form, const int32_t *bias, const SnnRequant *requant);
+  void (*f_depthwise)(const SnnTaps *taps, const float *bias, float lo, float hi);
+} SnnKernels;
+
+/* The best table for this machine. snn_kernels_find: the one called `name`, NULL when it is unknown or cannot run here (for tests). */
+const SnnKernels *snn_kernels(void);
+const SnnKernels *snn_kernels_find(const char *name);
+
+/* --- packing --- */
+
+/* Where the weights lie: element (n, y, x, c) at base + n * stride_n + y * stride_y + x * stride_x + c * stride_c (elements). The depth k runs
+ * over y, x, c. */
+typedef struct {
+  const void *base;
+  ptrdiff_t stride_n, stride_y, stride_x, stride_c;
+  uint32_t n, ny, nx, nc;
+} SnnWeights;
+
+/* Bytes of a packed product (weights, then bias); false on overflow. */
+bool snn_qmatrix_bytes(const SnnKernels *kernels, size_t n, size_t k, size_t *bytes);
+bool snn_fmatrix_bytes(const SnnKernels *kernels, size_t n, size_t k, size_t *bytes);
+/* Packs into `memory` (64-byte aligned). `bias` may be NULL. */
+SnnQMatrix snn_qmatrix_pack(const SnnKernels *kernels, void *memory, const SnnWeights *weights, SnnStored weight_form,
+                            SnnStored input_form, const int32_t *bias);
+SnnFMatrix snn_fmatrix_pack(const SnnKernels *kernels, void *memory, const SnnWeights *weights, const float *bias, float lo, float hi);
+/* The descriptions of what was packed there earlier. */
+SnnQMatrix snn_qmatrix_at(const SnnKernels *kernels, const void *memory, size_t n, size_t k, SnnStored weight_form);
+SnnFMatrix snn_fmatrix_at(const SnnKernels *kernels, const void *memory, size_t n, size_t k, float lo, float hi);
+/* Bytes of one converted row. */
+size_t snn_converted_bytes(const SnnKernels *kernels, size_t k);
+
+#endif

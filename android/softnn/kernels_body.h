@@ -1,0 +1,288 @@
+/* The kernels, written once. A kernels_<isa>.c includes this after simd.h's settings with
+ *
+ *   SNN_TABLE                    the name of its SnnKernels
+ *   SNN_TABLE_NAME               the name as text
+ *   SNN_Q_ROWS, SNN_Q_VECTORS    quantised tile: rows x vectors of accumulators held in registers
+ *   SNN_F_ROWS, SNN_F_VECTORS    the same for float
+ *   SNN_DOT8                     defined: dot8(acc, bytes, weights) adds four unsigned x signed byte products to each lane
+ */
+#include "kernels.h"
+#include "numeric.h"
+#include "simd.h"
+
+#define SNN_Q_COLUMNS (SNN_Q_VECTORS * SNN_LANES)
+#define SNN_F_COLUMNS (SNN_F_VECTORS * SNN_LANES)
+#define SNN_UNROLL _Pragma("clang loop unroll(full)")
+
+/* --- quantised products --- */
+
+#ifdef SNN_DOT8
+enum { Q_UNIT = 4, Q_ELEMENT = 1 };
+#else
+enum { Q_UNIT = 2, Q_ELEMENT = 2 };
+#endif
+
+/* 4 bytes of a converted row in every lane. */
+SNN_INLINE VecI32 splat_unit(const char *a) { return splat_i32(SNN_LOAD(int32_t, a)); }
+
+SNN_INLINE VecI32 multiply_unit(VecI32 acc, VecI32 a, VecI32 w) {
+#ifdef SNN_DOT8
+  return dot8(acc, a, w);
+#else
+  return add_i32(acc, madd_i16((VecI16)a, (VecI16)w));
+#endif
+}
+
+SNN_INLINE VecI32 requantize_i32(VecI32 acc, const SnnRequant *r, size_t channel) {
+  if (r->any_left) acc = (VecI32)((VecU32)acc << (VecU32)load_i32(r->left + channel));
+  acc = rdbpot_i32(srdhm_i32(acc, load_i32(r->multiplier + channel)), load_i32(r->right + channel));
+  return clamp_i32(add_i32(acc, splat_i32(r->zero_point)), splat_i32(r->lo), splat_i32(r->hi));
+}
+
+/* One panel for `rows` (a constant after inlining) rows. */
+SNN_INLINE void q_block(const int rows, const SnnQMatrix *m, const SnnRequant *r, const SnnTile *tile, uint32_t row0, uint32_t n0,
+                        const char *panel) {
+  VecI32 acc[SNN_Q_ROWS][SNN_Q_VECTORS];
+  const char *a = (const char *)tile->a + row0 * tile->a_stride;
+  SNN_UNROLL for (int i = 0; i < rows; i++) {
+    VecI32 start = splat_i32(m->row_factor ? (int32_t)((uint32_t)m->row_factor * (uint32_t)tile->row_sums[row0 + (uint32_t)i]) : 0);
+    SNN_UNROLL for (int j = 0; j < SNN_Q_VECTORS; j++) acc[i][j] = add_i32(start, load_i32(m->bias + n0 + j * SNN_LANES));
+  }
+  for (uint32_t k = 0; k < m->k; k += Q_UNIT) {
+    VecI32 w[SNN_Q_VECTORS];
+    SNN_UNROLL for (int j = 0; j < SNN_Q_VECTORS; j++) w[j] = SNN_LOAD(VecI32, panel + j * SNN_VECTOR_BYTES);
+    SNN_UNROLL for (int i = 0; i < rows; i++) {
+      VecI32 x = splat_unit(a + i * tile->a_stride);
+      SNN_UNROLL for (int j = 0; j < SNN_Q_VECTORS; j++) acc[i][j] = multiply_unit(acc[i][j], x, w[j]);
+    }
+    panel += SNN_Q_VECTORS * SNN_VECTOR_BYTES;
+    a += 4;
+  }
+  uint8_t *out = (uint8_t *)tile->out + row0 * tile->out_stride + n0;
+  bool whole = n0 + SNN_Q_COLUMNS <= m->n;
+  SNN_UNROLL for (int i = 0; i < rows; i++) {
+    uint8_t edge[SNN_Q_COLUMNS];
+    uint8_t *to = whole ? out + i * tile->out_stride : edge;
+    SNN_UNROLL for (int j = 0; j < SNN_Q_VECTORS; j++) {
+      SNN_STORE(to + j * SNN_LANES, narrow_u8(requantize_i32(acc[i][j], r, n0 + j * SNN_LANES)));
+    }
+    if (!whole) memcpy(out + i * tile->out_stride, edge, m->n - n0);
+  }
+}
+
+#define Q_CASE(rows) case rows: q_block(rows, m, r, tile, row, n0, panel); break
+/* The rows that do not fill a block; SNN_Q_ROWS is at most 16. */
+static void q_rest(const SnnQMatrix *m, const SnnRequant *r, const SnnTile *tile, uint32_t row, uint32_t n0, const char *panel) {
+  switch (tile->rows - row) {
+    Q_CASE(1);
+#if SNN_Q_ROWS > 2
+    Q_CASE(2);
+#endif
+#if SNN_Q_ROWS > 3
+    Q_CASE(3);
+#endif
+#if SNN_Q_ROWS > 4
+    Q_CASE(4);
+    Q_CASE(5);
+#endif
+#if SNN_Q_ROWS > 6
+    Q_CASE(6);
+    Q_CASE(7);
+#endif
+#if SNN_Q_ROWS > 8
+    Q_CASE(8);
+    Q_CASE(9);
+    Q_CASE(10);
+    Q_CASE(11);
+#endif
+    default: break;
+  }
+}
+
+static void q_multiply(const SnnQMatrix *m, const SnnRequant *r, const SnnTile *tile) {
+  const char *panel = m->weights;
+  size_t panel_bytes = (size_t)SNN_Q_COLUMNS * snn_align(m->k, Q_UNIT) * Q_ELEMENT;
+  for (uint32_t n0 = 0; n0 < m->n; n0 += SNN_Q_COLUMNS, panel += panel_bytes) {
+    uint32_t row = 0;
+    for (; row + SNN_Q_ROWS <= tile->rows; row += SNN_Q_ROWS) q_block(SNN_Q_ROWS, m, r, tile, row, n0, panel);
+    if (row < tile->rows) q_rest(m, r, tile, row, n0, panel);
+  }
+}
+
+static int32_t q_convert(void *converted, const uint8_t *stored, size_t count, SnnStored form) {
+  size_t padded = snn_align(count, Q_UNIT);
+#ifdef SNN_DOT8
+  uint8_t *to = converted, flip = form.is_signed ? 0x80 : 0;
+  uint32_t sum = 0;
+  for (size_t i = 0; i < count; i++) {
+    uint8_t x = stored[i] ^ flip;
+    to[i] = x;
+    sum += x;
+  }
+  for (size_t i = count; i < padded; i++) to[i] = 0;
+  return (int32_t)sum;
+#else
+  int16_t *to = converted, zero = (int16_t)form.zero_point;
+  if (form.is_signed) {
+    for (size_t i = 0; i < count; i++) to[i] = (int16_t)((int8_t)stored[i] - zero);
+  } else {
+    for (size_t i = 0; i < count; i++) to[i] = (int16_t)(stored[i] - zero);
+  }
+  for (size_t i = count; i < padded; i++) to[i] = 0;
+  return 0;
+#endif
+}
+
+/* --- float products --- */
+
+SNN_INLINE void f_block(const int rows, const SnnFMatrix *m, const SnnTile *tile, uint32_t row0, uint32_t n0, const float *panel) {
+  VecF32 acc[SNN_F_ROWS][SNN_F_VECTORS];
+  const char *a = (const char *)tile->a + row0 * tile->a_stride;
+  SNN_UNROLL for (int i = 0; i < rows; i++) {
+    SNN_UNROLL for (int j = 0; j < SNN_F_VECTORS; j++) acc[i][j] = load_f32(m->bias + n0 + j * SNN_LANES);
+  }
+  for (uint32_t k = 0; k < m->k; k++) {
+    VecF32 w[SNN_F_VECTORS];
+    SNN_UNROLL for (int j = 0; j < SNN_F_VECTORS; j++) w[j] = load_f32(panel + j * SNN_LANES);
+    SNN_UNROLL for (int i = 0; i < rows; i++) {
+      VecF32 x = splat_f32(SNN_LOAD(float, a + i * tile->a_stride));
+      SNN_UNROLL for (int j = 0; j < SNN_F_VECTORS; j++) acc[i][j] = fma_f32(x, w[j], acc[i][j]);
+    }
+    panel += SNN_F_COLUMNS;
+    a += sizeof(float);
+  }
+  char *out = (char *)tile->out + row0 * tile->out_stride + n0 * sizeof(float);
+  bool whole = n0 + SNN_F_COLUMNS <= m->n;
+  VecF32 lo = splat_f32(m->lo), hi = splat_f32(m->hi);
+  SNN_UNROLL for (int i = 0; i < rows; i++) {
+    float edge[SNN_F_COLUMNS];
+    char *to = whole ? out + i * tile->out_stride : (char *)edge;
+    SNN_UNROLL for (int j = 0; j < SNN_F_VECTORS; j++) SNN_STORE(to + j * SNN_VECTOR_BYTES, clamp_f32(acc[i][j], lo, hi));
+    if (!whole) memcpy(out + i * tile->out_stride, edge, (m->n - n0) * sizeof(float));
+  }
+}
+
+#define F_CASE(rows) case rows: f_block(rows, m, tile, row, n0, panel); break
+static void f_rest(const SnnFMatrix *m, const SnnTile *tile, uint32_t row, uint32_t n0, const float *panel) {
+  switch (tile->rows - row) {
+    F_CASE(1);
+#if SNN_F_ROWS > 2
+    F_CASE(2);
+#endif
+#if SNN_F_ROWS > 3
+    F_CASE(3);
+#endif
+#if SNN_F_ROWS > 4
+    F_CASE(4);
+    F_CASE(5);
+#endif
+#if SNN_F_ROWS > 6
+    F_CASE(6);
+    F_CASE(7);
+#endif
+#if SNN_F_ROWS > 8
+    F_CASE(8);
+    F_CASE(9);
+    F_CASE(10);
+    F_CASE(11);
+#endif
+    default: break;
+  }
+}
+
+static void f_multiply(const SnnFMatrix *m, const SnnTile *tile) {
+  const float *panel = m->weights;
+  for (uint32_t n0 = 0; n0 < m->n; n0 += SNN_F_COLUMNS, panel += (size_t)SNN_F_COLUMNS * m->k) {
+    uint32_t row = 0;
+    for (; row + SNN_F_ROWS <= tile->rows; row += SNN_F_ROWS) f_block(SNN_F_ROWS, m, tile, row, n0, panel);
+    if (row < tile->rows) f_rest(m, tile, row, n0, panel);
+  }
+}
+
+/* --- depthwise --- */
+
+/* `vectors` x SNN_LANES channels of one pixel. */
+SNN_INLINE void q_depthwise_block(const int vectors, const SnnTaps *t, SnnStored form, const int32_t *bias, const SnnRequant *r, size_t c) {
+  VecI32 acc[4], zero = splat_i32(form.zero_point);
+  SNN_UNROLL for (int j = 0; j < vectors; j++) acc[j] = load_i32(bias + c + j * SNN_LANES);
+  for (uint32_t y = 0; y < t->rows; y++) {
+    const uint8_t *in = (const uint8_t *)t->in + y * t->in_row + c;
+    const int16_t *w = (const int16_t *)t->weights + y * t->weight_row + c;
+    for (uint32_t x = 0; x < t->columns; x++, in += t->in_column, w += t->weight_column) {
+      SNN_UNROLL for (int j = 0; j < vectors; j++) {
+        VecI32 value = form.is_signed ? widen_i8(in + j * SNN_LANES) : widen_u8(in + j * SNN_LANES);
+        acc[j] = add_i32(acc[j], mul_i32(value - zero, widen_i16(w + j * SNN_LANES)));
+      }
+    }
+  }
+  uint8_t *out = (uint8_t *)t->out + c;
+  SNN_UNROLL for (int j = 0; j < vectors; j++) SNN_STORE(out + j * SNN_LANES, narrow_u8(requantize_i32(acc[j], r, c + j * SNN_LANES)));
+}
+
+static void q_depthwise_channel(const SnnTaps *t, SnnStored form, const int32_t *bias, const SnnRequant *r, size_t c) {
+  int32_t acc = bias[c];
+  for (uint32_t y = 0; y < t->rows; y++) {
+    const uint8_t *in = (const uint8_t *)t->in + y * t->in_row + c;
+    const int16_t *w = (const int16_t *)t->weights + y * t->weight_row + c;
+    for (uint32_t x = 0; x < t->columns; x++, in += t->in_column, w += t->weight_column) {
+      int32_t value = form.is_signed ? (int8_t)*in : *in;
+      acc = (int32_t)((uint32_t)acc + (uint32_t)((value - form.zero_point) * *w));
+    }
+  }
+  acc = snn_rdbpot(snn_srdhm(snn_shift_left(acc, r->left[c]), r->multiplier[c]), r->right[c]);
+  ((uint8_t *)t->out)[c] = (uint8_t)snn_clamp((int32_t)((uint32_t)acc + (uint32_t)r->zero_point), r->lo, r->hi);
+}
+
+static void q_depthwise(const SnnTaps *t, SnnStored form, const int32_t *bias, const SnnRequant *r) {
+  size_t c = 0;
+  for (; c + 4 * SNN_LANES <= t->channels; c += 4 * SNN_LANES) q_depthwise_block(4, t, form, bias, r, c);
+  for (; c + SNN_LANES <= t->channels; c += SNN_LANES) q_depthwise_block(1, t, form, bias, r, c);
+  for (; c < t->channels; c++) q_depthwise_channel(t, form, bias, r, c);
+}
+
+SNN_INLINE void f_depthwise_block(const int vectors, const SnnTaps *t, const float *bias, float lo, float hi, size_t c) {
+  VecF32 acc[4];
+  SNN_UNROLL for (int j = 0; j < vectors; j++) acc[j] = load_f32(bias + c + j * SNN_LANES);
+  for (uint32_t y = 0; y < t->rows; y++) {
+    const float *in = (const float *)t->in + y * t->in_row + c;
+    const float *w = (const float *)t->weights + y * t->weight_row + c;
+    for (uint32_t x = 0; x < t->columns; x++, in += t->in_column, w += t->weight_column) {
+      SNN_UNROLL for (int j = 0; j < vectors; j++) {
+        acc[j] = fma_f32(load_f32(in + j * SNN_LANES), load_f32(w + j * SNN_LANES), acc[j]);
+      }
+    }
+  }
+  float *out = (float *)t->out + c;
+  SNN_UNROLL for (int j = 0; j < vectors; j++) SNN_STORE(out + j * SNN_LANES, clamp_f32(acc[j], splat_f32(lo), splat_f32(hi)));
+}
+
+static void f_depthwise(const SnnTaps *t, const float *bias, float lo, float hi) {
+  size_t c = 0;
+  for (; c + 4 * SNN_LANES <= t->channels; c += 4 * SNN_LANES) f_depthwise_block(4, t, bias, lo, hi, c);
+  for (; c + SNN_LANES <= t->channels; c += SNN_LANES) f_depthwise_block(1, t, bias, lo, hi, c);
+  for (; c < t->channels; c++) {
+    float acc = bias[c];
+    for (uint32_t y = 0; y < t->rows; y++) {
+      for (uint32_t x = 0; x < t->columns; x++) {
+        acc += ((const float *)t->in)[y * t->in_row + x * t->in_column + c] *
+               ((const float *)t->weights)[y * t->weight_row + x * t->weight_column + c];
+      }
+    }
+    ((float *)t->out)[c] = snn_clampf(acc, lo, hi);
+  }
+}
+
+const SnnKernels SNN_TABLE = {
+    .name = SNN_TABLE_NAME,
+    .q_rows = SNN_Q_ROWS,
+    .q_columns = SNN_Q_COLUMNS,
+    .q_unit = Q_UNIT,
+    .q_element = Q_ELEMENT,
+    .f_rows = SNN_F_ROWS,
+    .f_columns = SNN_F_COLUMNS,
+    .q_convert = q_convert,
+    .q_multiply = q_multiply,
+    .f_multiply = f_multiply,
+    .q_depthwise = q_depthwise,
+    .f_depthwise = f_depthwise,
+};

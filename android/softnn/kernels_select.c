@@ -1,0 +1,62 @@
+/* Which table of kernels this machine can run. */
+#include <stdatomic.h>
+#include <string.h>
+
+#include "kernels.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+extern const SnnKernels snn_kernels_baseline;
+
+#if defined(__x86_64__)
+extern const SnnKernels snn_kernels_avx2, snn_kernels_avx512;
+
+enum { XMM_YMM = 0x6, ZMM = 0xe6 }; /* register state that the system saves, as XCR0 tells */
+
+static uint64_t saved_state(void) {
+  uint32_t low, high;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (uint64_t)high << 32 | low;
+}
+
+static bool has(uint32_t word, uint32_t bit) { return word >> bit & 1; }
+
+static bool runs(const SnnKernels *kernels) {
+  uint32_t a, b, c, d, b7, c7;
+  if (kernels == &snn_kernels_baseline) return true;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || !has(c, 27)) return false; /* OSXSAVE */
+  bool fma = has(c, 12);
+  uint64_t state = saved_state();
+  if (!__get_cpuid_count(7, 0, &a, &b7, &c7, &d)) return false;
+  bool avx2 = fma && has(b7, 5) && (state & XMM_YMM) == XMM_YMM;
+  if (kernels == &snn_kernels_avx2) return avx2;
+  bool avx512 = has(b7, 16) && has(b7, 17) && has(b7, 30) && has(b7, 31); /* F, DQ, BW, VL */
+  return avx2 && avx512 && has(c7, 11) && (state & ZMM) == ZMM;           /* VNNI */
+}
+
+static const SnnKernels *const tables[] = {&snn_kernels_avx512, &snn_kernels_avx2, &snn_kernels_baseline}; /* best first */
+#else
+static bool runs(const SnnKernels *kernels) { return kernels != NULL; }
+static const SnnKernels *const tables[] = {&snn_kernels_baseline};
+#endif
+
+enum { TABLES = sizeof tables / sizeof *tables };
+
+const SnnKernels *snn_kernels_find(const char *name) {
+  for (int i = 0; i < TABLES; i++) {
+    if (strcmp(tables[i]->name, name) == 0) return runs(tables[i]) ? tables[i] : NULL;
+  }
+  return NULL;
+}
+
+const SnnKernels *snn_kernels(void) {
+  static _Atomic(const SnnKernels *) chosen;
+  const SnnKernels *kernels = atomic_load_explicit(&chosen, memory_order_relaxed);
+  for (int i = 0; kernels == NULL; i++) {
+    if (runs(tables[i])) kernels = tables[i];
+  }
+  atomic_store_explicit(&chosen, kernels, memory_order_relaxed);
+  return kernels;
+}
