@@ -1,0 +1,409 @@
+/* CONV_2D, GROUPED_CONV_2D, TRANSPOSE_CONV_2D: matrix products over gathered tiles of the input.
+ *
+ * Every output position has a row of depth taps x channels; a tile of such rows is gathered (padding becomes the zero point), converted and
+ * multiplied with the packed filter. A transposed convolution is cut into stride x stride phases: output positions with the same remainder
+ * meet the same taps, so each phase is an ordinary convolution with stride 1 whose taps are every stride-th of the filter, in reverse.
+ */
+#include "convolution.h"
+
+#include <string.h>
+
+#include "../numeric.h"
+#include "../shape.h"
+
+static const SnnWindowKind conv_kind = {.tensors = 3, .dilation = true};
+static const SnnWindowKind grouped_kind = {.tensors = 3, .extras = 1, .nchw_required = true};
+static const SnnWindowKind transposed_kind = {.tensors = 3, .output_shape = true, .nchw_required = true};
+
+typedef struct {
+  SnnWindow window;
+  SnnImage out;
+  const SnnKernels *kernels;
+  bool quantized, transposed;
+  SnnStored in_form, weight_form;
+  SnnRequant requant;
+  float lo, hi;
+  uint32_t groups, group_in, group_out, element;
+  uint32_t phase_rows, phase_columns; /* transposed: how many phases; else 1 and 1 */
+  size_t packed_step;                 /* bytes of one packed matrix: phase i, group g is number i * groups + g */
+  void *packed;                       /* NULL while the weights are not constant */
+  uint32_t tile_rows;
+  size_t tile_bytes, converted_bytes; /* raw rows; converted rows and their sums */
+  size_t nhwc_in, nhwc_out, packed_at, tiles_at; /* in the scratch memory */
+} Conv;
+
+/* Output positions that meet the same taps. Position j lies at output start + j * out_step and its tap t at input first + j * step + t * tap. */
+typedef struct {
+  int32_t start, out_step, first, step, tap;
+  uint32_t count, taps, filter; /* positions, taps, the filter's place of tap 0 */
+} Direction;
+
+typedef struct {
+  Direction y, x;
+  size_t depth; /* of a row */
+} Phase;
+
+static Direction direction(const SnnAxis *axis, bool transposed, int32_t start) {
+  if (!transposed) {
+    return (Direction){0, 1, -axis->before, axis->stride, axis->dilation, (uint32_t)axis->out, (uint32_t)axis->filter, 0};
+  }
+  /* Output start + j * stride meets the filter's r, r + stride, ...; taken from the last to the first they read the input forwards. */
+  int64_t shifted = (int64_t)start + axis->before, stride = axis->stride, r = shifted % stride;
+  int64_t count = axis->out > start ? (axis->out - start + stride - 1) / stride : 0;
+  int64_t taps = axis->filter > r ? (axis->filter - r + stride - 1) / stride : 0, last = taps ? taps - 1 : 0;
+  return (Direction){start, axis->stride, (int32_t)((shifted - r) / stride - last), 1, 1, (uint32_t)count, (uint32_t)taps,
+                     taps ? (uint32_t)(r + last * stride) : 0};
+}
+
+static Phase phase_of(const Conv *conv, uint32_t index) {
+  Phase phase;
+  phase.y = direction(&conv->window.y, conv->transposed, (int32_t)(index / conv->phase_columns));
+  phase.x = direction(&conv->window.x, conv->transposed, (int32_t)(index % conv->phase_columns));
+  phase.depth = (size_t)phase.y.taps * phase.x.taps * conv->group_in;
+  return phase;
+}
+
+/* --- validate --- */
+
+static int validate_conv(SnnNode *node) { return snn_convolution_validate(node, &conv_kind, 0, 1, true); }
+static int validate_grouped(SnnNode *node) { return snn_convolution_validate(node, &grouped_kind, 0, 3, false); }
+static int validate_transposed(SnnNode *node) { return snn_convolution_validate(node, &transposed_kind, 0, 3, false); }
+
+/* --- packing --- */
+
+static void pack_matrix(const Conv *conv, const SnnNode *node, uint32_t index, uint32_t group, char *packed) {
+  const SnnTensor *filter = node->in[CONV_FILTER];
+  Phase phase = phase_of(conv, index);
+  ptrdiff_t column = filter->dims[3], row = column * (ptrdiff_t)filter->dims[2], channel = row * (ptrdiff_t)filter->dims[1];
+  ptrdiff_t first = (ptrdiff_t)group * conv->group_out;
+  ptrdiff_t start = first * channel + (ptrdiff_t)phase.y.filter * row + (ptrdiff_t)phase.x.filter * column;
+  SnnWeights weights = {.base = (const char *)filter->data + start * (ptrdiff_t)conv->element,
+                        .stride_n = channel,
+                        .stride_y = conv->transposed ? -row * phase.y.out_step : row,
+                        .stride_x = conv->transposed ? -column * phase.x.out_step : column,
+                        .stride_c = 1,
+                        .n = conv->group_out,
+                        .ny = phase.y.taps,
+                        .nx = phase.x.taps,
+                        .nc = conv->group_in};
+  void *to = packed + ((size_t)index * conv->groups + group) * conv->packed_step;
+  if (conv->quantized) {
+    const int32_t *bias = node->in[CONV_BIAS]->data;
+    snn_qmatrix_pack(conv->kernels, to, &weights, conv->weight_form, conv->in_form, bias + first);
+  } else {
+    const float *bias = node->in[CONV_BIAS]->data;
+    snn_fmatrix_pack(conv->kernels, to, &weights, bias + first, conv->lo, conv->hi);
+  }
+}
+
+static void pack_all(const Conv *conv, const SnnNode *node, void *packed) {
+  for (uint32_t i = 0; i < conv->phase_rows * conv->phase_columns; i++) {
+    for (uint32_t g = 0; g < conv->groups; g++) pack_matrix(conv, node, i, g, packed);
+  }
+}
+
+/* --- prepare --- */
+
+static uint32_t smaller(int32_t a, int32_t b) { return (uint32_t)(a < b ? a : b); }
+static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
+
+/* Sizes of a packed matrix and of a tile, both for the phase with the most taps. */
+static int plan_products(SnnNode *node, Conv *conv) {
+  const SnnKernels *kernels = conv->kernels;
+  const SnnAxis *y = &conv->window.y, *x = &conv->window.x;
+  size_t taps_y = conv->transposed ? ceil_div((size_t)y->filter, (size_t)y->stride) : (size_t)y->filter;
+  size_t taps_x = conv->transposed ? ceil_div((size_t)x->filter, (size_t)x->stride) : (size_t)x->filter;
+  size_t depth;
+  SNN_CHECK(node, snn_size_mul(taps_y, taps_x, &depth) && snn_size_mul(depth, conv->group_in, &depth) && depth <= UINT32_MAX / 8,
+            "the filter is too large");
+  bool fits = conv->quantized ? snn_qmatrix_bytes(kernels, conv->group_out, depth, &conv->packed_step)
+                              : snn_fmatrix_bytes(kernels, conv->group_out, depth, &conv->packed_step);
+  SNN_CHECK(node, fits, "the filter is too large");
+  /* A tile stays in the second cache beside a panel of weights and fills the kernel's rows several times. */
+  size_t row = conv->quantized ? snn_converted_bytes(kernels, depth) : depth * sizeof(float);
+  size_t height = conv->quantized ? kernels->q_rows : kernels->f_rows;
+  size_t rows = (48 << 10) / row / height * height;
+  rows = rows < height ? height : rows > 16 * height ? 16 * height : rows;
+  conv->tile_rows = (uint32_t)rows;
+  SNN_CHECK(node, row < SIZE_MAX / 8 / rows, "the filter is too large");
+  conv->tile_bytes = snn_align(rows * depth * conv->element, 64);
+  conv->converted_bytes = conv->quantized ? snn_align(rows * row, 64) + snn_align(rows * sizeof(int32_t), 64) : 0;
+  return SNN_OK;
+}
+
+/* Scratch: input and output as NHWC where the operands are NCHW, weights that only execution knows, tiles. */
+static int plan_scratch(SnnNode *node, Conv *conv, size_t packed_bytes) {
+  size_t in, out, at = 0;
+  SNN_CHECK(node, snn_image_count(&conv->window.in, &in) && snn_image_count(&conv->out, &out), "the image is too large");
+  if (conv->window.nchw) {
+    conv->nhwc_in = at;
+    at += snn_align(in * conv->element, 64);
+    conv->nhwc_out = at;
+    at += snn_align(out * conv->element, 64);
+  }
+  conv->packed_at = at;
+  SNN_CHECK(node, packed_bytes < SIZE_MAX / 2 - at, "the working memory is too large");
+  if (!snn_weights_constant(node)) at += packed_bytes;
+  conv->tiles_at = at;
+  snn_scratch(node, at + conv->tile_bytes + conv->converted_bytes);
+  return SNN_OK;
+}
+
+/* Turns the draft into the node's parameters: the record, output scaling, packed weights in one block. */
+static int build(SnnNode *node, Conv *draft) {
+  size_t channels = draft->out.channels, padded = channels + draft->kernels->q_columns;
+  size_t matrices, packed_bytes;
+  SNN_CHECK(node, snn_size_mul((size_t)draft->phase_rows * draft->phase_columns, draft->groups, &matrices) &&
+                      snn_size_mul(matrices, draft->packed_step, &packed_bytes), "the filter is too large");
+  SNN_TRY(plan_scratch(node, draft, packed_bytes));
+  bool constant = snn_weights_constant(node);
+  size_t requant_at = snn_align(sizeof(Conv), 64);
+  size_t packed_at = requant_at + (draft->quantized ? snn_align(snn_requant_bytes(padded), 64) : 0);
+  SNN_CHECK(node, packed_bytes < SIZE_MAX / 2 - packed_at, "the filter is too large");
+  char *block = snn_params(node, packed_at + (constant ? packed_bytes : 0) + 64);
+  if (block == NULL) return SNN_NO_MEMORY;
+  Conv *conv = (Conv *)(void *)block;
+  *conv = *draft;
+  block = (char *)snn_align((size_t)(uintptr_t)block, 64);
+  if (conv->quantized) {
+    bool wide = node->in[CONV_FILTER]->type != ANEURALNETWORKS_TENSOR_QUANT8_ASYMM;
+    SNN_TRY(snn_requant_fill(node, block + requant_at, channels, padded, conv->window.fuse, wide, &conv->requant));
+  } else {
+    SNN_TRY(snn_fused_range_float(node, conv->window.fuse, &conv->lo, &conv->hi));
+  }
+  if (constant) {
+    conv->packed = block + packed_at;
+    pack_all(conv, node, conv->packed);
+  }
+  return SNN_OK;
+}
+
+static int prepare(SnnNode *node, const SnnWindowKind *kind, Conv *conv) {
+  SNN_TRY(snn_window_read(node, kind, &conv->window));
+  SNN_TRY(snn_convolution_check(node, 0));
+  const SnnTensor *in = node->in[CONV_INPUT], *filter = node->in[CONV_FILTER];
+  conv->window.y.filter = (int32_t)filter->dims[1];
+  conv->window.x.filter = (int32_t)filter->dims[2];
+  conv->kernels = snn_kernels();
+  conv->quantized = snn_is_quant8(in->type);
+  conv->element = conv->quantized ? 1 : sizeof(float);
+  conv->in_form = snn_stored(in);
+  conv->weight_form = snn_stored(filter);
+  if (filter->type == ANEURALNETWORKS_TENSOR_QUANT8_SYMM_PER_CHANNEL) conv->weight_form.zero_point = 0;
+  conv->group_in = filter->dims[3];
+  conv->group_out = filter->dims[0] / conv->groups;
+  uint64_t expected = (uint64_t)conv->group_in * conv->groups;
+  SNN_CHECK(node, conv->window.in.channels == expected, "filter depth %u in %u group(s) does not fit %u input channels",
+            conv->group_in, conv->groups, conv->window.in.channels);
+  SNN_CHECK(node, filter->dims[0] % conv->groups == 0, "%u output channels do not divide into %u groups", filter->dims[0], conv->groups);
+  return SNN_OK;
+}
+
+static int finish(SnnNode *node, Conv *conv) {
+  const SnnAxis *y = &conv->window.y, *x = &conv->window.x;
+  uint32_t channels = node->in[CONV_FILTER]->dims[0];
+  conv->out = (SnnImage){conv->window.in.batch, (uint32_t)y->out, (uint32_t)x->out, channels};
+  SNN_TRY(snn_set_image(node, &conv->window, channels));
+  conv->phase_rows = conv->transposed ? smaller(y->stride, y->out) : 1;
+  conv->phase_columns = conv->transposed ? smaller(x->stride, x->out) : 1;
+  SNN_TRY(plan_products(node, conv));
+  return build(node, conv);
+}
+
+static int prepare_conv(SnnNode *node) {
+  Conv conv = {.groups = 1};
+  SNN_TRY(prepare(node, &conv_kind, &conv));
+  SNN_TRY(snn_window_solve(node, &conv.window));
+  return finish(node, &conv);
+}
+
+static int prepare_grouped(SnnNode *node) {
+  SnnWindow window;
+  SNN_TRY(snn_window_read(node, &grouped_kind, &window));
+  SNN_CHECK(node, window.extra[0] > 0, "the number of groups is %d; it must be positive", (int)window.extra[0]);
+  Conv conv = {.groups = (uint32_t)window.extra[0]};
+  SNN_TRY(prepare(node, &grouped_kind, &conv));
+  SNN_TRY(snn_window_solve(node, &conv.window));
+  return finish(node, &conv);
+}
+
+static int prepare_transposed(SnnNode *node) {
+  Conv conv = {.groups = 1, .transposed = true};
+  SNN_TRY(prepare(node, &transposed_kind, &conv));
+  if (conv.window.padding != 0) {
+    const int32_t *shape;
+    size_t count;
+    SNN_TRY(snn_get_i32s(node, 3, &shape, &count));
+    SNN_CHECK(node, count == 4, "the output shape (input 3) has %u elements; 4 expected", (unsigned)count);
+    bool nchw = conv.window.nchw;
+    conv.window.y.out = shape[nchw ? 2 : 1];
+    conv.window.x.out = shape[nchw ? 3 : 2];
+    uint32_t channels = node->in[CONV_FILTER]->dims[0];
+    SNN_CHECK(node, shape[0] == (int32_t)conv.window.in.batch && shape[nchw ? 1 : 3] == (int32_t)channels,
+              "the output shape (input 3) asks for batch %d and %d channels; input and filter give %u and %u", (int)shape[0],
+              (int)shape[nchw ? 1 : 3], conv.window.in.batch, channels);
+  }
+  SNN_TRY(snn_window_solve_transposed(node, &conv.window));
+  return finish(node, &conv);
+}
+
+/* --- execute --- */
+
+typedef struct {
+  const Conv *conv;
+  Phase phase;
+  const char *in;
+  char *out;
+  const char *packed; /* of this phase */
+  char *tile, *converted;
+  int32_t *sums;
+} Job;
+
+/* Bytes that the gathering needs to know. */
+typedef struct {
+  size_t tap, pixel, row;
+  int32_t height, width;
+  uint8_t fill;
+} Source;
+
+/* The taps of one filter row, from a line of the input (NULL: outside). */
+static char *gather_line(char *to, const Source *source, const char *line, const Direction *x, int32_t ix) {
+  size_t bytes = x->taps * source->tap;
+  if (line == NULL) {
+    memset(to, source->fill, bytes);
+    return to + bytes;
+  }
+  bool inside = ix >= 0 && ix + (int64_t)(x->taps - 1) * x->tap < source->width;
+  if (inside && x->tap == 1 && source->tap == source->pixel) {
+    memcpy(to, line + (size_t)ix * source->pixel, bytes);
+    return to + bytes;
+  }
+  int64_t at = ix;
+  for (uint32_t t = 0; t < x->taps; t++, to += source->tap, at += x->tap) {
+    if (at >= 0 && at < source->width) memcpy(to, line + (size_t)at * source->pixel, source->tap);
+    else memset(to, source->fill, source->tap);
+  }
+  return to;
+}
+
+/* `count` rows from position number p on: all taps of one group's channels. */
+static void gather(const Job *job, const Source *source, size_t group_offset, size_t p, uint32_t count) {
+  const Direction *y = &job->phase.y, *x = &job->phase.x;
+  size_t column = p % x->count, line = p / x->count % y->count, batch = p / x->count / y->count;
+  const char *image = job->in + batch * (size_t)source->height * source->row + group_offset;
+  char *to = job->tile;
+  for (uint32_t i = 0; i < count; i++) {
+    int32_t ix = (int32_t)(x->first + (int64_t)column * x->step);
+    int64_t iy = y->first + (int64_t)line * y->step;
+    for (uint32_t t = 0; t < y->taps && x->taps > 0; t++, iy += y->tap) {
+      bool inside = iy >= 0 && iy < source->height;
+      to = gather_line(to, source, inside ? image + (size_t)iy * source->row : NULL, x, ix);
+    }
+    if (++column < x->count) continue;
+    column = 0;
+    if (++line < y->count) continue;
+    line = 0;
+    image += (size_t)source->height * source->row;
+  }
+}
+
+static void multiply_quantized(const Job *job, uint32_t group, const char *rows, SnnTile *tile) {
+  const Conv *conv = job->conv;
+  size_t depth = job->phase.depth, stride = snn_converted_bytes(conv->kernels, depth);
+  const char *packed = job->packed + group * conv->packed_step;
+  SnnQMatrix matrix = snn_qmatrix_at(conv->kernels, packed, conv->group_out, depth, conv->weight_form);
+  for (uint32_t i = 0; i < tile->rows; i++) {
+    const uint8_t *row = (const uint8_t *)rows + i * depth;
+    job->sums[i] = conv->kernels->q_convert(job->converted + i * stride, row, depth, conv->in_form);
+  }
+  SnnRequant requant = conv->requant;
+  size_t first = (size_t)group * conv->group_out;
+  requant.multiplier += first;
+  requant.left += first;
+  requant.right += first;
+  tile->a = job->converted;
+  tile->a_stride = stride;
+  tile->row_sums = job->sums;
+  conv->kernels->q_multiply(&matrix, &requant, tile);
+}
+
+static void multiply_float(const Job *job, uint32_t group, const char *rows, SnnTile *tile) {
+  const Conv *conv = job->conv;
+  size_t depth = job->phase.depth;
+  const char *packed = job->packed + group * conv->packed_step;
+  SnnFMatrix matrix = snn_fmatrix_at(conv->kernels, packed, conv->group_out, depth, conv->lo, conv->hi);
+  tile->a = rows;
+  tile->a_stride = depth * sizeof(float);
+  conv->kernels->f_multiply(&matrix, tile);
+}
+
+/* A 1x1 convolution reads its rows where they lie. */
+static bool rows_lie_ready(const Conv *conv, const Phase *phase) {
+  const Direction *y = &phase->y, *x = &phase->x;
+  return conv->groups == 1 && !conv->transposed && y->taps == 1 && x->taps == 1 && y->step == 1 && x->step == 1 && y->first == 0 &&
+         x->first == 0 && y->count == conv->window.in.height && x->count == conv->window.in.width;
+}
+
+/* Positions begin..end, numbered through all batches, lines and columns of the phase. */
+static void run(void *arg, size_t begin, size_t end) {
+  const Job *job = arg;
+  const Conv *conv = job->conv;
+  const Direction *y = &job->phase.y, *x = &job->phase.x;
+  const SnnImage *in = &conv->window.in;
+  size_t pixel = (size_t)in->channels * conv->element, out_pixel = (size_t)conv->out.channels * conv->element;
+  Source source = {(size_t)conv->group_in * conv->element, pixel, pixel * in->width, (int32_t)in->height, (int32_t)in->width,
+                   conv->quantized ? (uint8_t)conv->in_form.zero_point : 0};
+  bool ready = rows_lie_ready(conv, &job->phase), even = x->out_step == 1 && y->out_step == 1;
+  for (size_t p = begin; p < end;) {
+    uint32_t count = (uint32_t)(end - p < conv->tile_rows ? end - p : conv->tile_rows);
+    size_t column = p % x->count, line = p / x->count % y->count, batch = p / x->count / y->count;
+    /* Only without steps do rows of the output follow each other evenly. */
+    if (!even && count > x->count - column) count = (uint32_t)(x->count - column);
+    size_t oy = (size_t)y->start + line * (size_t)y->out_step, ox = (size_t)x->start + column * (size_t)x->out_step;
+    char *out = job->out + ((batch * conv->out.height + oy) * conv->out.width + ox) * out_pixel;
+    for (uint32_t g = 0; g < conv->groups; g++) {
+      const char *rows = job->tile;
+      if (ready) rows = job->in + p * pixel;
+      else gather(job, &source, g * source.tap, p, count);
+      SnnTile tile = {.rows = count, .out = out + (size_t)g * conv->group_out * conv->element, .out_stride = out_pixel * (size_t)x->out_step};
+      if (conv->quantized) multiply_quantized(job, g, rows, &tile);
+      else multiply_float(job, g, rows, &tile);
+    }
+    p += count;
+  }
+}
+
+static int execute(SnnNode *node) {
+  const Conv *conv = node->params;
+  char *scratch = node->scratch;
+  Job job = {.conv = conv, .in = node->in[CONV_INPUT]->data, .out = node->out[0]->data, .tile = scratch + conv->tiles_at};
+  const char *packed = conv->packed;
+  if (conv->window.nchw) {
+    snn_nchw_to_nhwc(scratch + conv->nhwc_in, job.in, &conv->window.in, conv->element);
+    job.in = scratch + conv->nhwc_in;
+    job.out = scratch + conv->nhwc_out;
+  }
+  if (packed == NULL) {
+    pack_all(conv, node, scratch + conv->packed_at);
+    packed = scratch + conv->packed_at;
+  }
+  job.converted = job.tile + conv->tile_bytes;
+  job.sums = (int32_t *)(void *)(job.converted + conv->converted_bytes) - snn_align(conv->tile_rows * sizeof(int32_t), 64) / sizeof(int32_t);
+  for (uint32_t i = 0; i < conv->phase_rows * conv->phase_columns; i++) {
+    job.phase = phase_of(conv, i);
+    job.packed = packed + (size_t)i * conv->groups * conv->packed_step;
+    size_t count = (size_t)conv->out.batch * job.phase.y.count * job.phase.x.count;
+    if (count > 0) snn_parallel(node, count, count, run, &job);
+  }
+  if (conv->window.nchw) snn_nhwc_to_nchw(node->out[0]->data, job.out, &conv->out, conv->element);
+  return SNN_OK;
+}
+
+const SnnOperation snn_convolution_operations[] = {
+    {ANEURALNETWORKS_CONV_2D, "CONV_2D", 1, validate_conv, prepare_conv, execute, SNN_F16_BY_F32},
+    {ANEURALNETWORKS_DEPTHWISE_CONV_2D, "DEPTHWISE_CONV_2D", 1, snn_depthwise_validate, snn_depthwise_prepare, snn_depthwise_execute,
+     SNN_F16_BY_F32},
+    {ANEURALNETWORKS_GROUPED_CONV_2D, "GROUPED_CONV_2D", 3, validate_grouped, prepare_grouped, execute, SNN_F16_BY_F32},
+    {ANEURALNETWORKS_TRANSPOSE_CONV_2D, "TRANSPOSE_CONV_2D", 3, validate_transposed, prepare_transposed, execute, SNN_F16_BY_F32},
+    {0, NULL, 0, NULL, NULL, NULL, 0},
+};
