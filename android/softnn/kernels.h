@@ -47,7 +47,7 @@ typedef struct {
   size_t out_stride;
 } SnnTile;
 
-/* One output pixel of a depthwise convolution: the taps that lie inside the image. Strides are in elements. */
+/* One output pixel of a depthwise convolution or a pool: the taps that lie inside the image. Strides are in elements. */
 typedef struct {
   const void *in;
   size_t in_row, in_column;
@@ -67,6 +67,12 @@ typedef struct {
   void (*f_multiply)(const SnnFMatrix *matrix, const SnnTile *tile);
   void (*q_depthwise)(const SnnTaps *taps, SnnStored form, const int32_t *bias, const SnnRequant *requant);
   void (*f_depthwise)(const SnnTaps *taps, const float *bias, float lo, float hi);
+  /* Pools read the taps without weights; rows * columns > 0. */
+  void (*q_average)(const SnnTaps *taps, bool is_signed, int32_t lo, int32_t hi);
+  void (*q_max)(const SnnTaps *taps, bool is_signed, int32_t lo, int32_t hi);
+  void (*f_average)(const SnnTaps *taps, float lo, float hi);
+  void (*f_max)(const SnnTaps *taps, float lo, float hi);
+  void (*f_l2)(const SnnTaps *taps, float lo, float hi);
 } SnnKernels;
 
 /* The best table for this machine. snn_kernels_find: the one called `name`, NULL when it is unknown or cannot run here (for tests). */
