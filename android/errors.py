@@ -18,6 +18,8 @@ from __future__ import annotations
 import errno
 import os
 
+from nnapi_toolkit.schema.errors import ToolkitError
+
 #: Result codes of NNAPI calls (ANEURALNETWORKS_ prefix dropped).
 RESULT_NAMES: dict[int, str] = {
     0: "NO_ERROR",
@@ -44,7 +46,7 @@ def result_name(code: int) -> str:
     return f"ANEURALNETWORKS_{name}" if name else f"NNAPI result {code}"
 
 
-class AndroidError(Exception):
+class AndroidError(ToolkitError):
     """Base of all errors of the device side."""
 
 

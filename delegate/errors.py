@@ -11,9 +11,9 @@
 
 from __future__ import annotations
 
+from nnapi_toolkit.schema.errors import ToolkitError
 
-class ToolkitError(Exception):
-    """Any failure that the toolkit expects; catch this one to catch them all."""
+__all__ = ["ModelError", "ToolkitError", "UnsupportedError"]
 
 
 class ModelError(ToolkitError):
