@@ -46,7 +46,7 @@ def model_path(name: str) -> Path:
     plain = SHARED / "models" / entry["file"]
     if plain.exists():
         return plain
-    packed = SHARED / "models" / entry["stored_as"]
+    packed = SHARED / "models" / entry["stored_as"]["file"]
     cache_dir = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "nnapi-toolkit" / "test-models"
     cache_dir.mkdir(parents=True, exist_ok=True)
     unpacked = cache_dir / entry["file"]
