@@ -26,7 +26,7 @@ from nnapi_toolkit.delegate.nnapi import (
     OperandCode,
     operation_name,
 )
-from nnapi_toolkit.delegate.ops.base import Case, Operand, Refusal
+from nnapi_toolkit.delegate.ops.base import Operand, Refusal, operand_code, tensor_quantization
 from nnapi_toolkit.delegate.target import Target
 from nnapi_toolkit.schema import program_generated as wire
 from nnapi_toolkit.schema.enums import TensorType
@@ -177,6 +177,18 @@ def _dimensions(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(int(d) for d in shape) or (1,)
 
 
+def _description(operand: ProgramOperand) -> tuple[Any, ...]:
+    """What tells two constants of equal bytes apart."""
+    return (
+        operand.type,
+        operand.dimensions,
+        operand.scale,
+        operand.zero_point,
+        operand.channel_dimension,
+        operand.channel_scales,
+    )
+
+
 class ProgramBuilder:
     """Writes one NNAPI model out of TFLite nodes of one subgraph.
 
@@ -222,15 +234,16 @@ class ProgramBuilder:
         return index
 
     def _describe(self, tensor: Tensor) -> ProgramOperand:
-        case = Case(None, self.target)  # type: ignore[arg-type]  # asked for types only
         named = Operand(f"tensor {tensor.index}", tensor)
+        scale, zero_point = 0.0, 0
         try:
-            code = case.code(named)
-            scale, zero_point = case.quantization(named) if code in QUANT8 else (0.0, 0)
+            code = operand_code(named, self.target)
+            if code in QUANT8:
+                scale, zero_point = tensor_quantization(named)
+            elif code == OperandCode.TENSOR_QUANT16_SYMM:
+                scale = tensor_quantization(named)[0] or 1.0
         except Refusal as refusal:
             raise ProgramError(f"tensor {tensor.index} cannot be an operand: {refusal}") from None
-        if code == OperandCode.TENSOR_QUANT16_SYMM:
-            scale = case.quantization(named)[0] or 1.0
         if code in QUANT8:
             scale = scale if scale > 0 else 1.0
             if self.is_shifted(tensor):
@@ -253,14 +266,16 @@ class ProgramBuilder:
 
     def _store_tensor(self, operand: ProgramOperand, tensor: Tensor) -> None:
         """Points at the bytes in the model file where they are what NNAPI wants."""
-        if tensor.byte_size <= INLINE_LIMIT or tensor.data_offset is None:
+        in_file = tensor.data_offset is not None and tensor.sparsity is None and tensor.data_length == operand.byte_size
+        if not in_file or operand.byte_size <= INLINE_LIMIT:
             assert tensor.data is not None
             self._store(operand, np.ascontiguousarray(tensor.data).tobytes())
             return
+        assert tensor.data_offset is not None
         operand.source = wire.ValueSource.FILE
         operand.file = FILE_MODEL
         operand.offset = tensor.data_offset
-        operand.length = tensor.byte_size
+        operand.length = operand.byte_size
 
     def _store(self, operand: ProgramOperand, value: bytes) -> None:
         operand.length = len(value)
@@ -281,7 +296,7 @@ class ProgramBuilder:
         *,
         channel_dimension: int = 0,
         channel_scales: Sequence[float] = (),
-        tensor: Tensor | None = None,
+        tensor: int = -1,
     ) -> int:
         """A constant with a value of the lowering's own making. Equal constants become one operand.
 
@@ -290,28 +305,44 @@ class ProgramBuilder:
             code: Its operand type.
             scale, zero_point: Quantisation.
             channel_dimension, channel_scales: Per-channel quantisation.
-            tensor: The TFLite tensor it came from: named in messages; when `data` are its own bytes, they are not copied.
+            tensor: The TFLite tensor it came from, for messages.
         """
-        own = tensor is not None and tensor.data is data and tensor.data_offset is not None
-        value = b"" if own else np.ascontiguousarray(data).tobytes()
-        dims = _dimensions(data.shape)
-        source = (tensor.index if own and tensor is not None else hashlib.blake2b(value, digest_size=16).digest())
-        key = (source, code, dims, scale, zero_point, channel_dimension, tuple(channel_scales))
+        value = np.ascontiguousarray(data).tobytes()
+        operand = ProgramOperand(
+            code, _dimensions(data.shape), scale, zero_point, channel_dimension, tuple(channel_scales), tensor=tensor
+        )
+        key = (hashlib.blake2b(value, digest_size=16).digest(), *_description(operand))
         index = self._constants.get(key)
         if index is None:
-            operand = ProgramOperand(
-                code,
-                dims,
-                scale,
-                zero_point,
-                channel_dimension,
-                tuple(float(s) for s in channel_scales),
-                tensor=tensor.index if tensor is not None else -1,
-            )
-            if own and tensor is not None:
-                self._store_tensor(operand, tensor)
-            else:
-                self._store(operand, value)
+            self._store(operand, value)
+            index = self._constants[key] = self._add(operand)
+        return index
+
+    def described(
+        self,
+        tensor: Tensor,
+        code: OperandCode,
+        scale: float = 0.0,
+        zero_point: int = 0,
+        *,
+        shape: Sequence[int] | None = None,
+        channel_dimension: int = 0,
+        channel_scales: Sequence[float] = (),
+    ) -> int:
+        """A constant tensor's own bytes under another description (type, scale, shape): nothing is copied."""
+        operand = ProgramOperand(
+            code,
+            _dimensions(tensor.shape if shape is None else shape),
+            scale,
+            zero_point,
+            channel_dimension,
+            tuple(channel_scales),
+            tensor=tensor.index,
+        )
+        key = ("tensor", tensor.index, *_description(operand))
+        index = self._constants.get(key)
+        if index is None:
+            self._store_tensor(operand, tensor)
             index = self._constants[key] = self._add(operand)
         return index
 
@@ -344,6 +375,10 @@ class ProgramBuilder:
     def int32_vector(self, values: Sequence[int]) -> int:
         """A constant TENSOR_INT32 vector."""
         return self.constant(np.array(values, np.int32), OperandCode.TENSOR_INT32)
+
+    def int32_matrix(self, values: Sequence[int], columns: int) -> int:
+        """A constant TENSOR_INT32 matrix, given row by row."""
+        return self.constant(np.array(values, np.int32).reshape(-1, columns), OperandCode.TENSOR_INT32)
 
     def omitted(self, code: OperandCode, rank: int = 1) -> int:
         """An optional operand without a value."""

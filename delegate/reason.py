@@ -29,19 +29,3 @@ class Reason:
         where = self.operand if self.tensor is None else f"{self.operand} '{self.tensor}'"
         lift = f"; lifted by {self.lifted_by}" if self.lifted_by else ""
         return f"{self.rule}: {where} is {self.actual}, must be {self.required}{lift}"
-
-
-class UnsupportedError(Exception):
-    """A node was to be lowered although NNAPI cannot express it for the target.
-
-    Attributes:
-        op: Name of the operator.
-        index: Its position in the subgraph.
-        reason: Why not.
-    """
-
-    def __init__(self, op: str, index: int, reason: str) -> None:
-        super().__init__(f"operator {index} ({op}) cannot be lowered to NNAPI: {reason}")
-        self.op = op
-        self.index = index
-        self.reason = reason

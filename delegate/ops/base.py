@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from nnapi_toolkit.delegate.errors import UnsupportedError
 from nnapi_toolkit.delegate.graph import Node, Tensor
 from nnapi_toolkit.delegate.nnapi import OPERATIONS, QUANT8, FuseCode, OperandCode
-from nnapi_toolkit.delegate.reason import Reason, UnsupportedError
+from nnapi_toolkit.delegate.reason import Reason
 from nnapi_toolkit.delegate.target import Target
 from nnapi_toolkit.schema.enums import TensorType
 
@@ -72,6 +73,70 @@ class Operand:
         return self.tensor.is_constant
 
 
+def refuse(
+    rule: str, operand: Operand | str, actual: object, required: object, lifted_by: str | None = None
+) -> NoReturn:
+    """Ends a check with a reason."""
+    label, tensor = (operand.label, operand.tensor.name) if isinstance(operand, Operand) else (operand, None)
+    raise Refusal(Reason(rule, label, str(actual), str(required), tensor, lifted_by))
+
+
+def need_level(target: Target, level: int, what: str, operand: Operand | str = "the operator") -> None:
+    """Refuses below a feature level; `what` is what that level brought."""
+    if target.feature_level < level:
+        refuse(
+            "feature-level",
+            operand,
+            f"for feature level {target.feature_level}",
+            f"for feature level {level} or higher, which brought {what}",
+            f"feature level {level}",
+        )
+
+
+def operand_code(operand: Operand, target: Target) -> OperandCode:
+    """The NNAPI operand type that carries a tensor on a target, or a refusal."""
+    tensor = operand.tensor
+    kind = tensor.type
+    if kind == TensorType.FLOAT16:
+        if tensor.is_constant:
+            return OperandCode.TENSOR_FLOAT32  # expanded on the host
+        need_level(target, 3, "TENSOR_FLOAT16", operand)
+        return OperandCode.TENSOR_FLOAT16
+    if kind == TensorType.INT8:
+        if target.feature_level >= 4:
+            return OperandCode.TENSOR_QUANT8_ASYMM_SIGNED
+        if INT8_AS_UINT8 in target.rewrites:
+            return OperandCode.TENSOR_QUANT8_ASYMM
+        refuse(
+            "operand-type",
+            operand,
+            "INT8",
+            f"another type at feature level {target.feature_level}, which has no TENSOR_QUANT8_ASYMM_SIGNED",
+            f"feature level 4 or rewrite {INT8_AS_UINT8}",
+        )
+    code = _CODES.get(kind)
+    if code is None:
+        refuse("operand-type", operand, kind.name, "a type that NNAPI has (no 64-bit, 4-bit, string or complex)")
+    if code == OperandCode.TENSOR_BOOL8:
+        need_level(target, 3, "TENSOR_BOOL8", operand)
+    return code
+
+
+def tensor_quantization(operand: Operand) -> tuple[float, int]:
+    """Scale and zero point of a per-tensor quantised tensor in TFLite's numbers (0, 0 without); refuses per-channel ones."""
+    found = operand.tensor.quantization
+    if found is None or not found.scale:
+        return 0.0, 0
+    if len(found.scale) > 1:
+        refuse(
+            "per-channel-quantization",
+            operand,
+            f"quantised per channel ({len(found.scale)} scales)",
+            "quantised with one scale",
+        )
+    return found.scale[0], found.zero_point[0] if found.zero_point else 0
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """One question to a rule: may this node be lowered for this target?"""
@@ -122,8 +187,7 @@ class Case:
         self, rule: str, operand: Operand | str, actual: object, required: object, lifted_by: str | None = None
     ) -> NoReturn:
         """Ends the check with a reason."""
-        label, tensor = (operand.label, operand.tensor.name) if isinstance(operand, Operand) else (operand, None)
-        raise Refusal(Reason(rule, label, str(actual), str(required), tensor, lifted_by))
+        refuse(rule, operand, actual, required, lifted_by)
 
     def need(
         self,
@@ -140,44 +204,13 @@ class Case:
 
     def need_level(self, level: int, what: str, operand: Operand | str = "the operator") -> None:
         """Refuses below a feature level; `what` is what that level brought."""
-        if self.level < level:
-            self.refuse(
-                "feature-level",
-                operand,
-                f"for feature level {self.level}",
-                f"for feature level {level} or higher, which brought {what}",
-                f"feature level {level}",
-            )
+        need_level(self.target, level, what, operand)
 
     # -- types ------------------------------------------------------------------------------------------------------
 
     def code(self, operand: Operand) -> OperandCode:
         """The NNAPI operand type of a tensor on this target, or a refusal."""
-        tensor = operand.tensor
-        kind = tensor.type
-        if kind == TensorType.FLOAT16:
-            if tensor.is_constant:
-                return OperandCode.TENSOR_FLOAT32  # expanded on the host
-            self.need_level(3, "TENSOR_FLOAT16", operand)
-            return OperandCode.TENSOR_FLOAT16
-        if kind == TensorType.INT8:
-            if self.level >= 4:
-                return OperandCode.TENSOR_QUANT8_ASYMM_SIGNED
-            if INT8_AS_UINT8 in self.target.rewrites:
-                return OperandCode.TENSOR_QUANT8_ASYMM
-            self.refuse(
-                "operand-type",
-                operand,
-                "INT8",
-                f"another type at feature level {self.level}, which has no TENSOR_QUANT8_ASYMM_SIGNED",
-                f"feature level 4 or rewrite {INT8_AS_UINT8}",
-            )
-        code = _CODES.get(kind)
-        if code is None:
-            self.refuse("operand-type", operand, kind.name, "a type that NNAPI has (no 64-bit, 4-bit, string or complex)")
-        if code == OperandCode.TENSOR_BOOL8:
-            self.need_level(3, "TENSOR_BOOL8", operand)
-        return code
+        return operand_code(operand, self.target)
 
     def operation(self, name: str, operand: Operand) -> OperandCode:
         """Checks that an NNAPI operation takes this main operand on this target: level, type, rank, shape.
@@ -226,8 +259,6 @@ class Case:
     def known_shape(self, operand: Operand) -> None:
         """Refuses tensors with unknown or zero dimensions."""
         tensor = operand.tensor
-        if not tensor.has_rank:
-            self.refuse("dynamic-shape", operand, "of unknown rank", "of a known shape", "a fixed shape")
         if prod(tensor.shape) <= 0:
             self.refuse("empty-tensor", operand, f"of shape {list(tensor.shape)}", "without a zero dimension")
         if tensor.byte_size > 0xFFFFFFFF:
@@ -260,17 +291,7 @@ class Case:
 
     def quantization(self, operand: Operand) -> tuple[float, int]:
         """Scale and zero point of a per-tensor quantised operand in TFLite's numbers; refuses per-channel ones."""
-        found = operand.tensor.quantization
-        if found is None or not found.scale:
-            return 0.0, 0
-        if len(found.scale) > 1:
-            self.refuse(
-                "per-channel-quantization",
-                operand,
-                f"quantised per channel ({len(found.scale)} scales)",
-                "quantised with one scale",
-            )
-        return found.scale[0], found.zero_point[0] if found.zero_point else 0
+        return tensor_quantization(operand)
 
     def scaled(self, operand: Operand) -> tuple[float, int]:
         """As `quantization`, refusing a tensor without a positive scale."""
@@ -317,6 +338,15 @@ class Case:
                 "fused-activation", "option fused_activation_function", name, "NONE, RELU, RELU_N1_TO_1 or RELU6"
             )
         return FuseCode(value)
+
+    def fuse_none(self, what: str) -> None:
+        """Refuses any fused activation: the NNAPI operation has no such operand."""
+        value = int(self.options.fused_activation_function)
+        if value:
+            name = ACTIVATION_NAMES[value] if value < len(ACTIVATION_NAMES) else str(value)
+            self.refuse(
+                "fused-activation", "option fused_activation_function", name, f"NONE: {what} fuses no activation"
+            )
 
     def positive(self, *names: str) -> None:
         """Refuses options that must be at least 1."""

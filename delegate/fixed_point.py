@@ -1,0 +1,63 @@
+"""TFLite's fixed-point arithmetic, as far as planning needs it to prove that a lowering is exact.
+
+Plain integers and numpy only; formulas as documented for TFLite's reference kernels (double rounding).
+"""
+
+from __future__ import annotations
+
+from math import frexp
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int64 = NDArray[np.int64]
+
+
+def quantize_multiplier(real: float) -> tuple[int, int]:
+    """A real multiplier as (31-bit fraction, exponent): fraction / 2^31 * 2^exponent."""
+    if real == 0.0:
+        return 0, 0
+    fraction, exponent = frexp(real)
+    scaled = round_half_away(fraction * (1 << 31))
+    if scaled == 1 << 31:
+        scaled //= 2
+        exponent += 1
+    if exponent < -31:
+        return 0, 0
+    return scaled, exponent
+
+
+def round_half_away(value: float) -> int:
+    """Rounds to the nearest integer, ties away from zero."""
+    magnitude = int(abs(value) + 0.5)
+    return -magnitude if value < 0 else magnitude
+
+
+def multiply(x: Int64, multiplier: int, exponent: int) -> Int64:
+    """MultiplyByQuantizedMultiplier over an array of 32-bit values."""
+    left, right = max(exponent, 0), max(-exponent, 0)
+    product = (x << left) * np.int64(multiplier)
+    nudge = np.where(product >= 0, np.int64(1 << 30), np.int64(1 - (1 << 30)))
+    total = product + nudge
+    high = np.where(total >= 0, total >> 31, -((-total) >> 31))
+    if right == 0:
+        return high
+    mask = np.int64((1 << right) - 1)
+    remainder = high & mask
+    threshold = (mask >> 1) + (high < 0)
+    return (high >> right) + (remainder > threshold)
+
+
+def activation_range(activation: int, scale: float, zero_point: int, low: int, high: int) -> tuple[int, int]:
+    """Limits of a quantised output under a fused activation (0 none, 1 RELU, 2 RELU_N1_TO_1, 3 RELU6)."""
+
+    def quantized(value: float) -> int:
+        return zero_point + round_half_away(float(np.float32(value) / np.float32(scale)))
+
+    if activation == 1:
+        return max(low, quantized(0.0)), high
+    if activation == 2:
+        return max(low, quantized(-1.0)), min(high, quantized(1.0))
+    if activation == 3:
+        return max(low, quantized(0.0)), min(high, quantized(6.0))
+    return low, high
