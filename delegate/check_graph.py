@@ -100,10 +100,26 @@ class DataFlow:
         numbers = self._number(self.inputs)
         repeated = _repeated(numbers)
         message = "tensor {} is an input twice"
-        refuse(self.subgraphs, repeated, "inputs", message, self.inputs.values, self.inputs.rows, self.inputs.elements)
+        refuse(
+            self.subgraphs,
+            repeated,
+            "inputs",
+            message,
+            self.inputs.values,
+            self.inputs.rows,
+            self.inputs.elements,
+        )
         constant = self.tensors.data_length[numbers] > 0
         message = "tensor {} is an input, yet holds constant data"
-        refuse(self.subgraphs, constant, "inputs", message, self.inputs.values, self.inputs.rows, self.inputs.elements)
+        refuse(
+            self.subgraphs,
+            constant,
+            "inputs",
+            message,
+            self.inputs.values,
+            self.inputs.rows,
+            self.inputs.elements,
+        )
         outputs, level = self.operators.outputs, self.operators.level
         numbers = self._tensor_numbers(outputs)
         checks = (
@@ -131,7 +147,13 @@ class DataFlow:
             bad = ~available[numbers] & (self.producer[numbers] < 0)
             message = "tensor {} is an output, but nothing produces it"
             refuse(
-                self.subgraphs, bad, "outputs", message, self.outputs.values, self.outputs.rows, self.outputs.elements
+                self.subgraphs,
+                bad,
+                "outputs",
+                message,
+                self.outputs.values,
+                self.outputs.rows,
+                self.outputs.elements,
             )
 
     def _use_error(self, use: int, numbers: Positions, available: NDArray[np.bool_]) -> ModelError:
@@ -191,7 +213,10 @@ def check_calls(flow: DataFlow) -> None:
     for union in ("builtin_options", "builtin_options_2"):
         for member, tables in operators.level.members(union).items():
             for field in TABLES[member]:
-                if field.name.endswith("subgraph_index") or field.name in ("subgraph", "branch_subgraph_indices"):
+                if field.name.endswith("subgraph_index") or field.name in (
+                    "subgraph",
+                    "branch_subgraph_indices",
+                ):
                     edges += _references(tables, field.name, field.kind[0] == "[", len(subgraphs), operators)
     if not edges:
         return
@@ -251,10 +276,15 @@ def _check_fit(flow: DataFlow) -> None:
     takes, gives = level.vector("inputs")[1], level.vector("outputs")[1]
     sub_takes, sub_gives = subgraphs.vector("inputs")[1], subgraphs.vector("outputs")[1]
 
-    def require(op: BuiltinOperator, tables: Level, field: str, inputs: Positions, outputs: Positions) -> None:
+    def require(
+        op: BuiltinOperator, tables: Level, field: str, inputs: Positions, outputs: Positions
+    ) -> None:
         own = flow.operators.builtin[tables.rows] == int(op)
         index = tables.scalars(field)
-        for wanted, found, what in ((inputs, sub_takes[index], "inputs"), (outputs, sub_gives[index], "outputs")):
+        for wanted, found, what in (
+            (inputs, sub_takes[index], "inputs"),
+            (outputs, sub_gives[index], "outputs"),
+        ):
             message = f"subgraph {{}} has {{}} {what}, {op.name} needs {{}}"
             refuse(tables, own & (found != wanted), field, message, (index, found, wanted))
 

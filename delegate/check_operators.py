@@ -109,7 +109,9 @@ def check_operators(root: Level, tensors: TensorColumns) -> OperatorColumns:
     codes = _check_codes(root.child("operator_codes"))
     code = level.scalars("opcode_index").astype(np.int64)
     count = np.full(len(level), len(codes))
-    refuse(level, code >= count, "opcode_index", "there is no operator code {}: the model has {}", (code, count))
+    refuse(
+        level, code >= count, "opcode_index", "there is no operator code {}: the model has {}", (code, count)
+    )
     builtin = np.array([int(entry.op) for entry in codes], np.int64)[code] if codes else code
     sides = _check_indices(level)
     _check_arity(level, codes, code, *sides[:2])
@@ -193,7 +195,9 @@ def _check_missing(columns: OperatorColumns) -> None:
     """An operator without its table has the schema's defaults, which for some options means zero."""
     zero_default = {}
     for table, fields in AT_LEAST_ONE.items():
-        defaults = [f.name for f in TABLES[table] if f.name in fields and f.default is not None and not f.default]
+        defaults = [
+            f.name for f in TABLES[table] if f.name in fields and f.default is not None and not f.default
+        ]
         if defaults:
             zero_default[table] = defaults[0]
     for entry in set(columns.codes):

@@ -1,117 +1,128 @@
-"""Work and traffic of nodes: multiply-accumulates, and bytes of tensors.
+"""What a plan costs, roughly: multiply-accumulates, bytes that cross a boundary, and time estimated from both.
 
-Estimates from the shapes in the file; a dimension that is unknown counts as 1.
+The numbers of the model are not measurements. They order plans: a plan with fewer multiply-accumulates on the CPU, fewer
+boundaries and fewer bytes across them costs less.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
 
-from nnapi_toolkit.delegate.graph import BuiltinOperator, Node, Tensor
+from nnapi_toolkit.delegate.graph import Node, Tensor
 
-
-def macs(node: Node) -> int:
-    """Multiply-accumulates of one invocation; 0 for operators that are not made of them.
-
-    Counted are products that are summed: convolutions, matrix products and recurrent cells, not element by element
-    arithmetic or pooling. Control flow counts nothing, as how often a body runs is not known, nor do custom operators.
-    """
-    count = _COUNTS.get(node.operator.op)
-    return count(node) if count else 0
-
-
-def tensor_bytes(tensors: Iterable[Tensor | None]) -> int:
-    """Bytes of some tensors together, each counted once."""
-    return sum(tensor.byte_size for tensor in {tensor for tensor in tensors if tensor is not None})
-
-
-def activation_bytes(node: Node) -> int:
-    """Bytes that a node reads and writes, constants left out."""
-    return tensor_bytes(t for t in (*node.inputs, *node.outputs) if t is not None and not t.is_constant)
-
-
-def constant_bytes(node: Node) -> int:
-    """Bytes of a node's constants."""
-    return tensor_bytes(t for t in node.inputs if t is not None and t.is_constant)
+#: Microseconds per multiply-accumulate on the host's CPU and on an accelerator.
+CPU_US_PER_MAC = 1 / 2_000
+DEVICE_US_PER_MAC = 1 / 20_000
+#: Microseconds per byte read or written by a node on the CPU, and per byte that crosses between host and device.
+CPU_US_PER_BYTE = 1 / 2_000
+DEVICE_US_PER_BYTE = 1 / 8_000
+BOUNDARY_US_PER_BYTE = 1 / 500
+#: Microseconds that each partition costs whatever it holds.
+PARTITION_US = 100.0
+#: Microseconds that each node costs on the CPU whatever it does.
+CPU_NODE_US = 5.0
 
 
 def _shape(tensor: Tensor | None) -> tuple[int, ...]:
-    return () if tensor is None else tensor.shape
-
-
-def _elements(node: Node, *positions: int) -> int:
-    """Elements of some inputs together; omitted ones count nothing."""
-    return sum(math.prod(t.shape) for position in positions if (t := node.input(position)) is not None)
+    return tensor.shape if tensor is not None else ()
 
 
 def _convolution(node: Node) -> int:
-    """Filter [out, height, width, in]: each output element sums one filter; grouped filters are smaller."""
-    return math.prod(node.output(0).shape) * math.prod(_shape(node.input(1))[1:])
+    kernel = _shape(node.input(1))
+    return prod(node.output(0).shape) * prod(kernel[1:]) if len(kernel) == 4 else 0
 
 
 def _depthwise(node: Node) -> int:
-    """Filter [1, height, width, out]."""
-    return math.prod(node.output(0).shape) * math.prod(_shape(node.input(1))[1:3])
+    kernel = _shape(node.input(1))
+    return prod(node.output(0).shape) * prod(kernel[1:3]) if len(kernel) == 4 else 0
 
 
-def _transpose_convolution(node: Node) -> int:
-    """Inputs (output shape, filter [out, height, width, in], value): each value element spreads over one filter."""
-    return _elements(node, 2) * math.prod(_shape(node.input(1))[:3])
+def _transposed(source: int) -> Callable[[Node], int]:
+    def count(node: Node) -> int:
+        kernel = _shape(node.input(1))
+        return prod(_shape(node.input(source))) * prod(kernel[:3]) if len(kernel) == 4 else 0
+
+    return count
 
 
 def _convolution_3d(node: Node) -> int:
-    """Filter [depth, height, width, in, out]."""
-    return math.prod(node.output(0).shape) * math.prod(_shape(node.input(1))[:4])
-
-
-def _transpose_convolution_3d(node: Node) -> int:
-    """Inputs (output shape, filter [depth, height, width, out, in], value)."""
-    return _elements(node, 2) * math.prod(_shape(node.input(1))[:4])
+    kernel = _shape(node.input(1))
+    return prod(node.output(0).shape) * prod(kernel[:4]) if len(kernel) == 5 else 0
 
 
 def _fully_connected(node: Node) -> int:
-    """Weights [units, in]."""
     weights = _shape(node.input(1))
-    return math.prod(node.output(0).shape) * weights[-1] if weights else 0
+    return prod(node.output(0).shape) * weights[1] if len(weights) == 2 else 0
 
 
-def _batch_matmul(node: Node) -> int:
+def _matmul(node: Node) -> int:
     left = _shape(node.input(0))
     if len(left) < 2:
         return 0
-    return math.prod(node.output(0).shape) * left[-2 if node.options.adj_x else -1]
+    return prod(node.output(0).shape) * (left[-2] if node.options.adj_x else left[-1])
 
 
-def _steps(node: Node) -> int:
-    """Times that a sequence operator uses its weights: batch and time of its input [.., .., features]."""
-    return math.prod(_shape(node.input(0))[:-1])
+def _recurrent(node: Node) -> int:
+    """All matrices of a recurrent operator once per batch item and time step."""
+    x = _shape(node.input(0))
+    weights = [t for t in node.inputs[1:] if t is not None and len(t.shape) == 2 and t.is_constant]
+    steps = prod(x[:-1]) if x else 0
+    return steps * sum(prod(t.shape) for t in weights)
 
 
-def _cell(*weights: int) -> Callable[[Node], int]:
-    return lambda node: _steps(node) * _elements(node, *weights)
-
-
-def _svdf(node: Node) -> int:
-    """Weights feature [filters, in] and time [filters, memory]."""
-    return _steps(node) * _elements(node, 1, 2)
-
-
-_LSTM: Final = _cell(*range(1, 9), 16)
-_COUNTS: Final[dict[BuiltinOperator, Callable[[Node], int]]] = {
-    BuiltinOperator.CONV_2D: _convolution,
-    BuiltinOperator.DEPTHWISE_CONV_2D: _depthwise,
-    BuiltinOperator.TRANSPOSE_CONV: _transpose_convolution,
-    BuiltinOperator.CONV_3D: _convolution_3d,
-    BuiltinOperator.CONV_3D_TRANSPOSE: _transpose_convolution_3d,
-    BuiltinOperator.FULLY_CONNECTED: _fully_connected,
-    BuiltinOperator.BATCH_MATMUL: _batch_matmul,
-    BuiltinOperator.RNN: _cell(1, 2),
-    BuiltinOperator.UNIDIRECTIONAL_SEQUENCE_RNN: _cell(1, 2),
-    BuiltinOperator.BIDIRECTIONAL_SEQUENCE_RNN: _cell(1, 2, 5, 6, 10, 11),
-    BuiltinOperator.LSTM: _LSTM,
-    BuiltinOperator.UNIDIRECTIONAL_SEQUENCE_LSTM: _LSTM,
-    BuiltinOperator.BIDIRECTIONAL_SEQUENCE_LSTM: _cell(*range(1, 9), 16, *range(18, 26), 33, *range(40, 48)),
-    BuiltinOperator.SVDF: _svdf,
+_COUNTERS: dict[str, Callable[[Node], int]] = {
+    "CONV_2D": _convolution,
+    "DEPTHWISE_CONV_2D": _depthwise,
+    "TRANSPOSE_CONV": _transposed(2),
+    "Convolution2DTransposeBias": _transposed(0),
+    "CONV_3D": _convolution_3d,
+    "FULLY_CONNECTED": _fully_connected,
+    "BATCH_MATMUL": _matmul,
+    "LSTM": _recurrent,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": _recurrent,
+    "BIDIRECTIONAL_SEQUENCE_LSTM": _recurrent,
+    "RNN": _recurrent,
+    "UNIDIRECTIONAL_SEQUENCE_RNN": _recurrent,
+    "BIDIRECTIONAL_SEQUENCE_RNN": _recurrent,
+    "SVDF": _recurrent,
 }
+
+
+def macs(node: Node) -> int:
+    """Multiply-accumulates of a node's matrix products and convolutions; 0 for everything else."""
+    counter = _COUNTERS.get(node.operator.name)
+    return counter(node) if counter is not None else 0
+
+
+def moved_bytes(node: Node) -> int:
+    """Bytes that a node reads and writes, constants left out."""
+    tensors = {t.index: t for t in (*node.inputs, *node.outputs) if t is not None and not t.is_constant}
+    return sum(t.byte_size for t in tensors.values())
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCost:
+    """Estimated microseconds of a node here and there, and its multiply-accumulates."""
+
+    macs: int
+    cpu_us: float
+    device_us: float
+
+
+def node_cost(node: Node) -> NodeCost:
+    """The estimate for one node."""
+    count, moved = macs(node), moved_bytes(node)
+    cpu = CPU_NODE_US + count * CPU_US_PER_MAC + moved * CPU_US_PER_BYTE
+    return NodeCost(count, cpu, count * DEVICE_US_PER_MAC + moved * DEVICE_US_PER_BYTE)
+
+
+def partition_us(boundary_bytes: int) -> float:
+    """What one partition costs beside its nodes."""
+    return PARTITION_US + boundary_bytes * BOUNDARY_US_PER_BYTE
+
+
+def boundary_bytes(tensors: Sequence[Tensor]) -> int:
+    """Bytes of the tensors that a partition takes and gives."""
+    return sum(t.byte_size for t in tensors)

@@ -1,12 +1,12 @@
 """The errors of the toolkit. Every one is a `ToolkitError`, and says what was wrong, where, and what to do next.
 
-    ToolkitError
-    ├── ModelError          the .tflite file: path to the part at fault, message, offset in the file
-    ├── UnsupportedError    a valid model asks for what the chosen target or kernel cannot do: operator, node, reason
-    │                       ---- from here on in host/errors.py ----
-    ├── DeviceError         the phone: absent, offline, unauthorized, wrong ABI, no space, vanished, deadline passed
-    ├── ShimError           the pushed program: version, protocol, crashed with a signal, deadline passed
-    └── DriverError         NNAPI itself: the call and the result code that it returned
+ToolkitError
+├── ModelError          the .tflite file: path to the part at fault, message, offset in the file
+├── UnsupportedError    a valid model asks for what the chosen target or kernel cannot do: operator, node, reason
+│                       ---- from here on in host/errors.py ----
+├── DeviceError         the phone: absent, offline, unauthorized, wrong ABI, no space, vanished, deadline passed
+├── ShimError           the pushed program: version, protocol, crashed with a signal, deadline passed
+└── DriverError         NNAPI itself: the call and the result code that it returned
 """
 
 from __future__ import annotations
@@ -26,9 +26,7 @@ class ModelError(ToolkitError):
         file: The file's path, or None for a model from memory.
     """
 
-    def __init__(
-        self, path: str, message: str, offset: int | None = None, file: str | None = None
-    ) -> None:
+    def __init__(self, path: str, message: str, offset: int | None = None, file: str | None = None) -> None:
         super().__init__(path, message, offset, file)
         self.path = path
         self.message = message

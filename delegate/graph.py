@@ -17,11 +17,13 @@ from typing import Any
 
 from nnapi_toolkit.delegate.check_graph import DataFlow, check_calls, check_model, check_signatures
 from nnapi_toolkit.delegate.check_operators import OperatorColumns, check_operators
-from nnapi_toolkit.delegate.check_tensors import check_tensors, make_tensors, tuples
+from nnapi_toolkit.delegate.check_quantization import check_quantization
+from nnapi_toolkit.delegate.check_sparsity import check_sparsity
+from nnapi_toolkit.delegate.check_tensors import TensorColumns, check_tensors, tuples
 from nnapi_toolkit.delegate.errors import ModelError
 from nnapi_toolkit.delegate.options import Options
 from nnapi_toolkit.delegate.tensor import Quantization, Sparsity, Tensor
-from nnapi_toolkit.delegate.verifier import Level, spread, verify
+from nnapi_toolkit.delegate.verifier import Level, Positions, spread, verify
 from nnapi_toolkit.schema.enums import ActivationFunctionType, BuiltinOperator, Padding, TensorType
 from nnapi_toolkit.schema.tflite_layout import OPERATOR_OPTIONS
 
@@ -216,7 +218,7 @@ class Graph:
         check_signatures(root)
         level = root.child("subgraphs")
         places = spread(level.vector("tensors")[1])[1]
-        self.subgraphs = _make_subgraphs(level, make_tensors(tensors, places), operators)
+        self.subgraphs = _make_subgraphs(level, _make_tensors(tensors, places), operators)
         self.signatures = _make_signatures(root)
         self.description: str = root.strings("description")[0]
         self._metadata = _metadata_ranges(root)
@@ -266,7 +268,8 @@ class Graph:
     @cached_property
     def _nodes(self) -> tuple[tuple[Node, ...], ...]:
         return tuple(
-            tuple(Node(self, subgraph, operator) for operator in subgraph.operators) for subgraph in self.subgraphs
+            tuple(Node(self, subgraph, operator) for operator in subgraph.operators)
+            for subgraph in self.subgraphs
         )
 
     def nodes(self, subgraph: int = 0) -> tuple[Node, ...]:
@@ -284,7 +287,9 @@ def _map(file: Path) -> memoryview:
             raise OSError(None, str(error)) from error
 
 
-def _make_subgraphs(level: Level, tensors: Sequence[Tensor], columns: OperatorColumns) -> tuple[Subgraph, ...]:
+def _make_subgraphs(
+    level: Level, tensors: Sequence[Tensor], columns: OperatorColumns
+) -> tuple[Subgraph, ...]:
     operators = _make_operators(columns, spread(level.vector("operators")[1])[1].tolist())
     subgraphs = []
     tensor_at = operator_at = 0
@@ -305,12 +310,72 @@ def _make_subgraphs(level: Level, tensors: Sequence[Tensor], columns: OperatorCo
     return tuple(subgraphs)
 
 
+def _make_tensors(columns: TensorColumns, places: Positions) -> list[Tensor]:
+    """The `Tensor` objects of all subgraphs, in the order of the rows; `places` is each one's index in its subgraph."""
+    level = columns.level
+    quantization, sparsity = check_quantization(columns), check_sparsity(columns)
+    signature_counts = level.vector("shape_signature")[1].tolist()
+    signatures = tuples(level.ragged("shape_signature").values.tolist(), signature_counts)
+    kinds = list(TensorType)
+    file = level.image.data
+    return [
+        Tensor(
+            index,
+            name,
+            kinds[kind],
+            shape,
+            signature or None,
+            buffer,
+            None if length < 0 else offset,
+            None if length < 0 else length,
+            quantization.get(row),
+            is_variable,
+            has_rank,
+            sparsity.get(row),
+            file,
+        )
+        for row, (
+            index,
+            name,
+            kind,
+            shape,
+            signature,
+            buffer,
+            offset,
+            length,
+            is_variable,
+            has_rank,
+        ) in enumerate(
+            zip(
+                places.tolist(),
+                level.strings("name"),
+                columns.types.tolist(),
+                tuples(columns.shape.values.tolist(), columns.ranks.tolist()),
+                signatures,
+                level.scalars("buffer").tolist(),
+                columns.data_offset.tolist(),
+                columns.data_length.tolist(),
+                level.scalars("is_variable").tolist(),
+                level.scalars("has_rank").tolist(),
+            )
+        )
+    ]
+
+
 def _make_operators(columns: OperatorColumns, places: list[int]) -> list[Operator]:
     data, level = columns.level.image.data, columns.level
     codes = [(c.op, c.custom_code or c.op.name, c.version, c.custom_code) for c in columns.codes]
     tables = [OPERATOR_OPTIONS.get(c.op.name) for c in columns.codes]
     return [
-        Operator(place, *codes[code], inputs, outputs, inner, Options(tables[code], data, at), data[start : start + count])
+        Operator(
+            place,
+            *codes[code],
+            inputs,
+            outputs,
+            inner,
+            Options(tables[code], data, at),
+            data[start : start + count],
+        )
         for place, code, inputs, outputs, inner, at, start, count in zip(
             places,
             columns.code.tolist(),

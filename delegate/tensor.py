@@ -206,7 +206,9 @@ class Tensor:
             return np.full(self.shape, None, object)
         bits = ELEMENT_BITS[self.type]
         if self.sparsity is not None:
-            values = _unpack(raw, self.type, len(raw) * 8 // bits) if bits < 8 else np.frombuffer(raw, self.dtype)
+            values = (
+                _unpack(raw, self.type, len(raw) * 8 // bits) if bits < 8 else np.frombuffer(raw, self.dtype)
+            )
             return densify(values, self.sparsity, self.shape)
         if bits < 8:
             return _unpack(raw, self.type, self.element_count).reshape(self.shape)
@@ -244,7 +246,9 @@ def densify(values: NDArray[Any], sparsity: Sparsity, shape: tuple[int, ...]) ->
 
     `values` are the stored elements in traversal order. Format: TFLite's form of TACO, as the schema describes it.
     """
-    coordinates = np.zeros((0, 1), np.int64)  # one row per traversed dimension, one column per stored position
+    coordinates = np.zeros(
+        (0, 1), np.int64
+    )  # one row per traversed dimension, one column per stored position
     for dimension in sparsity.dimensions:
         positions = np.arange(coordinates.shape[1], dtype=np.int64)
         if dimension.format == DimensionType.DENSE:

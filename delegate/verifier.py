@@ -265,7 +265,9 @@ class _Verifier:
                 place = np.where(present, at + offset, 0)
                 bad = present & ((offset < 4) | (offset + width > inline))
                 refuse(level, bad, name, "the field lies at byte {} of its table, outside it", offset)
-                refuse(level, place % min(width, 4) != 0, name, "the field's position {} is not aligned", place)
+                refuse(
+                    level, place % min(width, 4) != 0, name, "the field's position {} is not aligned", place
+                )
                 level._at[name] = place
 
     def _field(self, level: Level, spec: Field) -> None:
@@ -324,9 +326,7 @@ class _Verifier:
         members = UNIONS[spec.ref or ""]
         at = level._at[spec.name + "_type"]
         kinds = np.where(at != 0, level.image.integers("B", at), 0)
-        refuse(
-            level, kinds >= len(members), spec.name, f"{{}} is no member of the union {spec.ref}", kinds
-        )
+        refuse(level, kinds >= len(members), spec.name, f"{{}} is no member of the union {spec.ref}", kinds)
         missing = (kinds != 0) & ~level.has(spec.name)
         refuse(level, missing, spec.name, "the union's value is missing, its type is {}", kinds)
         for kind in np.unique(kinds).tolist():

@@ -293,9 +293,7 @@ def _write_child(builder: flatbuffers.Builder, table: str, field: Any, value: An
             builder.PrependUOffsetTRelative(child)
         return builder.EndVector()
     array = np.ascontiguousarray(value, dtype="<" + field.kind[1])
-    builder.StartVector(
-        array.itemsize, array.size, _ALIGNED.get((table, field.name), array.itemsize)
-    )
+    builder.StartVector(array.itemsize, array.size, _ALIGNED.get((table, field.name), array.itemsize))
     builder.head -= array.nbytes
     builder.Bytes[builder.head : builder.head + array.nbytes] = array.tobytes()
     return builder.EndVector()
