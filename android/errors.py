@@ -7,8 +7,11 @@
     │   ├── ProgramError    a program file does not verify
     │   ├── LibraryError    libneuralnetworks.so cannot be loaded, or lacks an entry point that is needed
     │   ├── DriverError     an NNAPI call failed: which call, which result code
-    │   ├── ShimLostError   the shim ended in mid-session
-    │   └── ShimTimeoutError  the shim did not answer before the deadline
+    │   ├── WorkerLostError the part of the shim that runs NNAPI is gone; the stream is in step, a new one has started
+    │   │   ├── ShimCrashedError   it died of a signal, or a driver ended it
+    │   │   └── ShimDeadlineError  it was killed because a request took longer than its limit
+    │   ├── ShimLostError   the stream ended in mid-session
+    │   └── ShimTimeoutError  no answer before the deadline
 
 Every message names the object, the rule, the value and the next step. `host` re-exports all of them.
 """
@@ -17,6 +20,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 
 from nnapi_toolkit.schema.errors import ToolkitError
 
@@ -105,6 +109,30 @@ class DriverError(ShimError):
     def name(self) -> str:
         """`ANEURALNETWORKS_OP_FAILED` and the like."""
         return result_name(self.code)
+
+
+class WorkerLostError(ShimError):
+    """The process that runs NNAPI on the device is gone, and with it programs, files and kept tensors.
+
+    The text says in which request and inside which NNAPI call. The channel is still good: a new worker waits for `hello`, `open` and
+    `load`.
+    """
+
+
+class ShimCrashedError(WorkerLostError):
+    """The worker died. `code` is the signal, 0 where a driver ended the process by itself."""
+
+    @property
+    def signal_name(self) -> str | None:
+        """`SIGSEGV` and the like; None where no signal was involved."""
+        try:
+            return signal.Signals(self.code).name
+        except ValueError:
+            return None
+
+
+class ShimDeadlineError(WorkerLostError):
+    """The worker was killed on the device: a request took longer than the limit given at hello."""
 
 
 class ShimLostError(ShimError):

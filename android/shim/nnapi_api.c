@@ -75,6 +75,11 @@ bool ntk_nnapi_open(NtkNnapi *nnapi, const char *path, char *message, size_t mes
   }
   nnapi->feature_level = nnapi->_getRuntimeFeatureLevel != NULL ? ntk_feature_level(nnapi->_getRuntimeFeatureLevel())
                                                                 : level_without_function(nnapi);
+  /* A library may export what its level does not have yet: software NNAPI playing an older Android does. */
+#define NTK_HIDE(level, name) \
+  if ((level) > nnapi->feature_level) nnapi->name = NULL;
+  NTK_NNAPI_FUNCTIONS(NTK_HIDE)
+#undef NTK_HIDE
   return true;
 }
 
