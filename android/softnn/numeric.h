@@ -59,9 +59,22 @@ static inline int32_t snn_load8(int32_t type, const void *data, size_t i) {
   return type == ANEURALNETWORKS_TENSOR_QUANT8_ASYMM ? ((const uint8_t *)data)[i] : ((const int8_t *)data)[i];
 }
 
+/* In validate: a quantised output 0 must have just these parameters; others pass. False after recording why. */
+bool snn_check_fixed_output(SnnNode *node, float scale, int32_t zero_point_unsigned, int32_t zero_point_signed);
+
+/* The value that a stored byte means, as float arithmetic has it: scale * (value - zero point). */
+float snn_dequantize_byte(const SnnTensor *t, uint32_t byte);
+/* zero point + round(x / scale) through the reciprocal of the scale, clamped to the type: the byte of an 8-bit tensor. */
+uint8_t snn_quantize_by_reciprocal(const SnnTensor *t, float x);
+
 /* Fused activations: the range of a stored 8-bit output, or of a float one. SNN_BAD (recorded) for an unknown code. */
 int snn_fused_range(SnnNode *node, int32_t fuse, const SnnTensor *output, int32_t *lo, int32_t *hi);
 int snn_fused_range_float(SnnNode *node, int32_t fuse, float *lo, float *hi);
+
+/* x * 2^n, saturated. */
+int32_t snn_saturating_left(int32_t x, int n);
+/* 1 / sqrt(x) for a whole x > 0 as a multiplier, by five Newton steps in fixed point; 1 (just below) for x <= 1. */
+SnnMultiplier snn_inverse_sqrt(int32_t x);
 
 /* (value - zero point) * scale requantised to another tensor's parameters the way NNAPI's MAXIMUM, MINIMUM do it. */
 int32_t snn_requantize(int32_t value, const SnnTensor *from, const SnnTensor *to);
