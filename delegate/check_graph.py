@@ -57,6 +57,7 @@ class DataFlow:
     """Who produces what. Tensors are numbered over all subgraphs, as are operators."""
 
     def __init__(self, root: Level, tensors: TensorColumns, operators: OperatorColumns) -> None:
+        """Checks the subgraphs' inputs and outputs to be tensors of theirs."""
         self.tensors, self.operators = tensors, operators
         self.subgraphs = root.child("subgraphs")
         counts = self.subgraphs.vector("tensors")[1]
@@ -135,7 +136,7 @@ class DataFlow:
         return self.tensor_bases[self.operators.level.rows[side.rows]] + side.values
 
     def _check_uses(self, available: NDArray[np.bool_]) -> None:
-        inputs, level = self.operators.inputs, self.operators.level
+        inputs = self.operators.inputs
         given = inputs.values >= 0
         numbers = np.where(given, self._tensor_numbers(inputs), 0)
         if len(self.producer):
@@ -172,7 +173,7 @@ class DataFlow:
         return level.error(row, "inputs", message, element)
 
     def _cycle(self, user: int, producer: int, numbers: Positions) -> list[int]:
-        """Operators from `user` to `producer`, which `user` depends on, if they lie on a cycle; else nothing."""
+        """Operators from `user` to `producer`, which it depends on, if they lie on a cycle; else nothing."""
         inputs = self.operators.inputs
         firsts = np.searchsorted(inputs.rows, np.arange(len(self.operators.level) + 1)).tolist()
         makers = np.where(inputs.values >= 0, self.producer[numbers], -1).tolist()
@@ -199,7 +200,7 @@ def _repeated(numbers: Positions) -> NDArray[np.bool_]:
     return repeated
 
 
-# ---------------------------------------------------------------------------------------------------- control flow
+# ---------------------------------------------------------------------------------------------- control flow
 
 
 def check_calls(flow: DataFlow) -> None:

@@ -14,7 +14,7 @@ from nnapi_toolkit.schema.enums import BuiltinOperator
 from nnapi_toolkit.schema.layout import Arity
 from nnapi_toolkit.schema.tflite_layout import OPERATOR_ARITY, OPERATOR_OPTIONS, TABLES
 
-#: Options that divide, count or multiply: zero or less would end in a division by zero, a hang or nothing at all.
+#: Options that divide, count or multiply: less would end in a division by zero, a hang or nothing.
 AT_LEAST_ONE: Final = {
     "Conv2DOptions": ("stride_w", "stride_h", "dilation_w_factor", "dilation_h_factor"),
     "DepthwiseConv2DOptions": ("stride_w", "stride_h", "dilation_w_factor", "dilation_h_factor"),

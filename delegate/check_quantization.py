@@ -31,8 +31,8 @@ def check_quantization(columns: TensorColumns) -> dict[int, Quantization]:
     """Row of a tensor -> its quantization, for those that have any.
 
     Raises:
-        ModelError: A scale that is negative or no number, counts that do not match the quantized dimension, a zero
-            point outside the type's range, blockwise parameters that name no tensor.
+        ModelError: A scale that is negative or no number, counts that do not match the quantized dimension, a
+            zero point outside the type's range, blockwise parameters that name no tensor.
     """
     level = columns.level.child("quantization")
     found = _check_blocks(columns, level)

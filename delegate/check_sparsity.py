@@ -15,12 +15,13 @@ from nnapi_toolkit.schema.enums import DimensionType, TensorType
 from nnapi_toolkit.schema.layout import SCALAR_SIZES
 from nnapi_toolkit.schema.tflite_layout import TABLES
 
+
 def check_sparsity(columns: TensorColumns) -> dict[int, Sparsity]:
     """Row of a tensor -> how its values are placed, for the sparse ones.
 
     Raises:
-        ModelError: The traversal is no permutation, a dimension's extent is wrong, an index leads outside, or there are
-            more or fewer values than places.
+        ModelError: The traversal is no permutation, a dimension's extent is wrong, an index leads outside, or
+            there are more or fewer values than places.
     """
     level = columns.level.child("sparsity")
     if not len(level):
@@ -114,7 +115,7 @@ class _SparseCheck:
         return Sparsity(self.order, self.block_map, tuple(checked))
 
     def _extents(self, dimensions: list[SparseDimension]) -> list[int]:
-        """Extent of each traversed dimension: block dimensions say theirs, the others follow from the shape."""
+        """Extent of each traversed dimension: blocks say theirs, the others follow from the shape."""
         rank = len(self.shape)
         blocks = {}
         for position, source in enumerate(self.order):

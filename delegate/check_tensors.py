@@ -137,7 +137,7 @@ def _buffer_ranges(buffers: Level) -> tuple[Positions, Positions]:
 
 
 def _check_sizes(columns: TensorColumns) -> None:
-    """A constant holds exactly what its type and shape need (strings and sparse tensors are checked elsewhere)."""
+    """A constant holds exactly what its type and shape need; strings and sparse tensors have other rules."""
     level, bits = columns.level, _BITS[columns.types]
     needed = (columns.elements * bits + 7) // 8
     dense = (bits != 0) & ~level.has("sparsity")

@@ -1,10 +1,10 @@
-"""The errors of the toolkit. Every one is a `ToolkitError`, and says what was wrong, where, and what to do next.
+"""The errors of the toolkit. Each is a `ToolkitError` and says what was wrong, where, and what to do next.
 
 ToolkitError
 ├── ModelError          the .tflite file: path to the part at fault, message, offset in the file
-├── UnsupportedError    a valid model asks for what the chosen target or kernel cannot do: operator, node, reason
+├── UnsupportedError    a valid model asks for what the target or kernel cannot do: operator, node, reason
 │                       ---- from here on in host/errors.py ----
-├── DeviceError         the phone: absent, offline, unauthorized, wrong ABI, no space, vanished, deadline passed
+├── DeviceError         the phone: absent, offline, unauthorized, wrong ABI, no space, vanished, too late
 ├── ShimError           the pushed program: version, protocol, crashed with a signal, deadline passed
 └── DriverError         NNAPI itself: the call and the result code that it returned
 """
@@ -20,13 +20,14 @@ class ModelError(ToolkitError):
     """A `.tflite` file that cannot be used.
 
     Attributes:
-        path: The part at fault, for example ``subgraphs[0].operators[12].inputs[1]``; empty for the file as a whole.
+        path: The part at fault, ``subgraphs[0].operators[12].inputs[1]``; empty for the file as a whole.
         message: What is wrong there, with the value found and the rule it breaks.
         offset: Position in the file in bytes, or None where no single position is at fault.
         file: The file's path, or None for a model from memory.
     """
 
     def __init__(self, path: str, message: str, offset: int | None = None, file: str | None = None) -> None:
+        """See the attributes."""
         super().__init__(path, message, offset, file)
         self.path = path
         self.message = message
@@ -50,6 +51,7 @@ class UnsupportedError(ToolkitError):
     """
 
     def __init__(self, operator: str, node: int | None, reason: str) -> None:
+        """See the attributes."""
         super().__init__(operator, node, reason)
         self.operator = operator
         self.node = node

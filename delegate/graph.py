@@ -1,7 +1,7 @@
 """A `.tflite` model as a read-only view over its bytes.
 
-`Graph.open` maps the file, verifies all of it (`verifier`: the structure, `check_*`: the meaning), and makes plain
-objects of what it says. The weights stay in the map: tensors hand them out as numpy views.
+`Graph.open` maps the file, verifies all of it (`verifier`: the structure, `check_*`: the meaning), and makes
+plain objects of what it says. The weights stay in the map: tensors hand them out as numpy views.
 """
 
 from __future__ import annotations
@@ -253,7 +253,8 @@ class Graph:
 
     def __repr__(self) -> str:
         """The file and the number of subgraphs."""
-        return f"Graph({str(self.path) if self.path else f'{len(self.data)} bytes'}, {len(self.subgraphs)} subgraphs)"
+        source = str(self.path) if self.path else f"{len(self.data)} bytes"
+        return f"Graph({source}, {len(self.subgraphs)} subgraphs)"
 
     @cached_property
     def sha256(self) -> str:
@@ -311,7 +312,7 @@ def _make_subgraphs(
 
 
 def _make_tensors(columns: TensorColumns, places: Positions) -> list[Tensor]:
-    """The `Tensor` objects of all subgraphs, in the order of the rows; `places` is each one's index in its subgraph."""
+    """The tensors of all subgraphs in the order of the rows; `places` is each one's index in its subgraph."""
     level = columns.level
     quantization, sparsity = check_quantization(columns), check_sparsity(columns)
     signature_counts = level.vector("shape_signature")[1].tolist()

@@ -13,6 +13,8 @@ from nnapi_toolkit.schema.tflite_layout import TABLES
 
 _FIELDS: Final = {table: {field.name: field for field in fields} for table, fields in TABLES.items()}
 
+_NOTHING: Final = memoryview(b"")
+
 
 class Options:
     """Attributes by the schema's field names, with the schema's defaults for what the file leaves out.
@@ -20,13 +22,14 @@ class Options:
     Enums are IntEnums, vectors tuples (bytes for bytes), strings `str`.
 
     Attributes:
-        table: The schema's table of these options, for example ``Conv2DOptions``; None for an operator without any.
+        table: The schema's table, for example ``Conv2DOptions``; None for an operator that has no options.
         present: False when the file has no such table and every attribute is a default.
     """
 
     __slots__ = ("_at", "_data", "_fields", "_values", "present", "table")
 
-    def __init__(self, table: str | None, data: memoryview = memoryview(b""), at: int = 0) -> None:
+    def __init__(self, table: str | None, data: memoryview = _NOTHING, at: int = 0) -> None:
+        """Options of a table at byte `at` of verified `data`; of defaults alone when `at` is 0."""
         self.table = table
         self.present = at != 0
         self._data = data
@@ -35,6 +38,7 @@ class Options:
         self._values: dict[str, Any] = {}
 
     def __getattr__(self, name: str) -> Any:
+        """A field of the table."""
         if name.startswith("_"):
             raise AttributeError(name)
         if name not in self._values:
@@ -45,10 +49,13 @@ class Options:
         return self._values[name]
 
     def __dir__(self) -> list[str]:
+        """The attributes, fields included."""
         return [*super().__dir__(), *self._fields]
 
     def __repr__(self) -> str:
-        return f"{self.table}({', '.join(f'{name}={value!r}' for name, value in self.as_dict().items())})"
+        """``Conv2DOptions(stride_w=1, ...)``."""
+        fields = ", ".join(f"{name}={value!r}" for name, value in self.as_dict().items())
+        return f"{self.table}({fields})"
 
     def as_dict(self) -> dict[str, Any]:
         """All fields of the table with their values."""
@@ -73,7 +80,7 @@ class Options:
         return tuple(getattr(enums, field.ref)(v) for v in values) if field.ref else tuple(values)
 
     def _find(self, slot: int) -> int:
-        """Position of a field, 0 when the table leaves it out. The table was verified when the file was opened."""
+        """Position of a field in the table, which was verified; 0 when the table leaves it out."""
         vtable = self._at - int(struct.unpack_from("<i", self._data, self._at)[0])
         entry = 4 + 2 * slot
         if entry + 2 > int(struct.unpack_from("<H", self._data, vtable)[0]):

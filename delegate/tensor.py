@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -35,7 +36,7 @@ ELEMENT_BITS: Final = {
     TensorType.FLOAT8_E5M2: 8,
 }
 
-# Types that numpy lacks: packed integers unpack to bytes, the small floats stay the integers of their bit patterns.
+# Types that numpy lacks: packed integers unpack to bytes, small floats stay the integers of their bits.
 _DTYPES: Final = {
     TensorType.STRING: np.dtype(object),
     TensorType.RESOURCE: np.dtype(object),
@@ -134,7 +135,7 @@ class Tensor:
         data_offset, data_length: Bytes of the constant in the file; None for a tensor that is no constant.
         quantization: None when the tensor has no scale, or one scale of 0.
         is_variable: Keeps its value from one invocation to the next.
-        has_rank: Tells a scalar from a tensor of unknown rank; files of old converters leave it false for all.
+        has_rank: Tells a scalar from a tensor of unknown rank; old converters leave it false for all.
         sparsity: How a sparse constant's values are placed.
     """
 
@@ -155,8 +156,10 @@ class Tensor:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """numpy type of `data`: int8 for INT4 and INT2, uint8 for UINT4 and FLOAT8, uint16 for BFLOAT16 (its bits),
-        object for STRING (elements are bytes), RESOURCE and VARIANT.
+        """numpy type of `data`.
+
+        int8 for INT4 and INT2, uint8 for UINT4 and (its bits) FLOAT8, uint16 for (its bits) BFLOAT16, object
+        for STRING (elements are bytes), RESOURCE and VARIANT.
         """
         return _DTYPES[self.type]
 
@@ -172,7 +175,7 @@ class Tensor:
 
     @property
     def byte_size(self) -> int:
-        """Bytes of the dense tensor of `shape`, packed types packed; of strings what the file holds; 0 for the rest."""
+        """Bytes of the dense tensor, packed types packed; of strings what the file holds; 0 for handles."""
         bits = ELEMENT_BITS.get(self.type)
         if bits is None:
             return self.data_length or 0
@@ -189,7 +192,7 @@ class Tensor:
     def data(self) -> NDArray[Any] | None:
         """The constant, read-only, of `shape` and `dtype`; None for a tensor that is no constant.
 
-        A view into the file, but for packed integers, strings and sparse tensors, which are unpacked at first use.
+        A view into the file; packed integers, strings and sparse tensors are unpacked at first use.
         """
         if self._data is None and self.data_length is not None:
             self._data = self._read()
@@ -236,7 +239,7 @@ def string_offsets(raw: memoryview) -> NDArray[np.int32]:
 def _read_strings(raw: memoryview) -> NDArray[Any]:
     offsets = string_offsets(raw).tolist()
     strings = np.empty(len(offsets) - 1, object)
-    for index, (start, end) in enumerate(zip(offsets, offsets[1:])):
+    for index, (start, end) in enumerate(pairwise(offsets)):
         strings[index] = bytes(raw[start:end])
     return strings
 
@@ -244,7 +247,7 @@ def _read_strings(raw: memoryview) -> NDArray[Any]:
 def densify(values: NDArray[Any], sparsity: Sparsity, shape: tuple[int, ...]) -> NDArray[Any]:
     """The dense array of a verified sparse tensor.
 
-    `values` are the stored elements in traversal order. Format: TFLite's form of TACO, as the schema describes it.
+    `values` are the stored elements in traversal order. Format: TFLite's form of TACO.
     """
     coordinates = np.zeros(
         (0, 1), np.int64

@@ -1,13 +1,13 @@
 """Structural verification of a FlatBuffer: nothing in the file is believed before it is checked here.
 
 The tables of a file are visited level by level, where a level is every table reached by one path of fields
-(`subgraphs[].tensors[].quantization`), and each check is one numpy expression over a level. So the cost is a few hundred
-array operations for any model, the memory is that of the visited tables, and neither depends on the weights, which no
-check ever touches.
+(`subgraphs[].tensors[].quantization`), and each check is one numpy expression over a level. So the cost is a
+few hundred array operations for any model, the memory is that of the visited tables, and neither depends on
+the weights, which no check ever touches.
 
-Checked for every table, vtable, vector, string and union that the schema knows: offsets inside the file, alignment,
-sizes, terminating zeros, known enum values and union types. Work is bounded: a file whose offsets point many times at
-the same bytes is refused once it asks for more work than its size can account for.
+Checked for every table, vtable, vector, string and union that the schema knows: offsets inside the file,
+alignment, sizes, terminating zeros, known enum values and union types. Work is bounded: a file whose offsets
+point many times at the same bytes is refused once it asks for more work than its size can account for.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ FILE_IDENTIFIER: Final = b"TFL3"
 #: The FlatBuffers verifier's own default for the number of tables.
 MAX_TABLES: Final = 1_000_000
 MAX_DEPTH: Final = 16
-#: Bytes of tables, vectors and strings visited, as a multiple of the file size. A file that shares nothing needs 1.
+#: Bytes of tables, vectors and strings visited, as a multiple of the file size; below 1 without sharing.
 WORK_FACTOR: Final = 4
 
 _DTYPES: Final = {kind: np.dtype(kind if kind == "?" else "<" + kind) for kind in SCALAR_SIZES}
 
 
 class Ragged(NamedTuple):
-    """Vectors of all rows of a level laid end to end: each value with its row and its place in that row's vector."""
+    """Vectors of all rows laid end to end: each value with its row and its place in that row's vector."""
 
     values: NDArray[Any]
     rows: Positions
@@ -59,6 +59,7 @@ class Image:
     """
 
     def __init__(self, data: memoryview) -> None:
+        """A view of `data`, which is not copied."""
         self.data = data
         self.size = len(data)
         self._u8 = np.frombuffer(data, np.uint8)
@@ -67,17 +68,18 @@ class Image:
 
     def gather(self, kind: str, at: Positions) -> NDArray[Any]:
         """Scalars at positions that are in range and aligned to their size, or to 4 if that is less."""
-        size, dtype = SCALAR_SIZES[kind], _DTYPES[kind]
-        if kind == "?":
-            return self._u8[at] != 0
+        size = SCALAR_SIZES[kind]
+        bits: NDArray[Any]
         if size == 1:
-            return self._u8[at].view(dtype)
-        if size == 2:
-            return self._u16[at >> 1].view(dtype)
-        if size == 4:
-            return self._u32[at >> 2].view(dtype)
-        low, high = self._u32[at >> 2].astype(np.uint64), self._u32[(at >> 2) + 1].astype(np.uint64)
-        return (low | high << np.uint64(32)).view(dtype)
+            bits = self._u8[at]
+        elif size == 2:
+            bits = self._u16[at >> 1]
+        elif size == 4:
+            bits = self._u32[at >> 2]
+        else:
+            low, high = self._u32[at >> 2].astype(np.uint64), self._u32[(at >> 2) + 1].astype(np.uint64)
+            bits = low | high << np.uint64(32)
+        return bits != 0 if kind == "?" else bits.view(_DTYPES[kind])
 
     def integers(self, kind: str, at: Positions) -> Positions:
         """`gather`, widened so that sums of positions cannot overflow."""
@@ -104,6 +106,7 @@ class Level:
         rows: Positions | None = None,
         elements: Positions | None = None,
     ) -> None:
+        """Tables at `positions`, reached by `field` of `parent`; not verified yet."""
         self.image = image
         self.table = table
         self.positions = positions
@@ -118,6 +121,7 @@ class Level:
         self._children: dict[str, dict[str, Level]] = {}
 
     def __len__(self) -> int:
+        """Number of tables."""
         return len(self.positions)
 
     def path(self, row: int, field: str = "", element: int | None = None) -> str:
@@ -132,7 +136,7 @@ class Level:
     def error(
         self, row: int, field: str, message: str, element: int | None = None, offset: int | None = None
     ) -> ModelError:
-        """A `ModelError` about a field of one table; by default at the field's position, or else the table's."""
+        """A `ModelError` about a field of one table, by default at the position of the field or the table."""
         if offset is None:
             at = int(self._at[field][row]) if field in self._at else 0
             offset = at or int(self.positions[row])
@@ -140,7 +144,8 @@ class Level:
 
     def has(self, field: str) -> NDArray[np.bool_]:
         """Which tables have the field in the file."""
-        return self._at[field] != 0
+        present: NDArray[np.bool_] = self._at[field] != 0
+        return present
 
     def scalars(self, field: str) -> NDArray[Any]:
         """A scalar field of every table, the schema's default where the file leaves it out."""
@@ -153,7 +158,7 @@ class Level:
         return values
 
     def vector(self, field: str) -> tuple[Positions, Positions]:
-        """Position of the first element (0 without a vector) and number of elements, for a vector or string field."""
+        """Position of the first element (0: no vector) and number of elements of a vector or string field."""
         return self._vectors[field]
 
     def ragged(self, field: str) -> Ragged:
@@ -165,7 +170,7 @@ class Level:
         return Ragged(values, rows, elements)
 
     def strings(self, field: str) -> list[str]:
-        """A string field of every table, empty where the file leaves it out; bytes that are no UTF-8 as escapes."""
+        """A string field of every table, empty where left out; bytes that are no UTF-8 as escapes."""
         starts, counts = self._vectors[field]
         data = self.image.data
         return [
@@ -362,8 +367,8 @@ def refuse(
 ) -> None:
     """Raises a `ModelError` for the first true entry of `bad`.
 
-    `message` is formatted with that entry of `values`. `rows` and `elements` say which field of which table each entry
-    is; without `rows`, entry i is table i.
+    `message` is formatted with that entry of `values`. `rows` and `elements` say which table, and place in its
+    field, an entry is; without `rows`, entry i is table i.
     """
     if not bad.any():
         return

