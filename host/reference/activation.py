@@ -10,8 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.delegate.graph import Node
 from nnapi_toolkit.reference.base import Array, Runtime, fail, kernel, operand, require_type, tensor_in
 from nnapi_toolkit.reference.fixed_point import (
@@ -27,6 +25,7 @@ from nnapi_toolkit.reference.fixed_point import (
 from nnapi_toolkit.reference.quantized import look_up, scale_of, type_range, zero_point_of
 from nnapi_toolkit.reference.special import erfc
 from nnapi_toolkit.reference.tables import interpolate_16bit, map_8bit, table_16bit
+from numpy.typing import NDArray
 
 
 def _in_double(values: Array, function: Callable[[NDArray[Any]], NDArray[Any]]) -> Array:
@@ -247,7 +246,12 @@ def gelu(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequen
         return [map_8bit(node, values, function)]
     source, target = tensor_in(node, 0), node.output(0)
     table = table_16bit(
-        function, scale_of(node, source), zero_point_of(source), scale_of(node, target), zero_point_of(target), np.float32
+        function,
+        scale_of(node, source),
+        zero_point_of(source),
+        scale_of(node, target),
+        zero_point_of(target),
+        np.float32,
     )
     return [interpolate_16bit(values, table).astype(np.int16)]
 
@@ -283,9 +287,19 @@ def prelu(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Seque
     try:
         shape = np.broadcast_shapes(values.shape, alpha.shape)
     except ValueError:
-        fail(node, "shape of input 1 (alpha)", list(alpha.shape), f"one that broadcasts to {list(values.shape)}")
+        fail(
+            node,
+            "shape of input 1 (alpha)",
+            list(alpha.shape),
+            f"one that broadcasts to {list(values.shape)}",
+        )
     if shape != values.shape:
-        fail(node, "shape of input 1 (alpha)", list(alpha.shape), f"one that broadcasts to {list(values.shape)}")
+        fail(
+            node,
+            "shape of input 1 (alpha)",
+            list(alpha.shape),
+            f"one that broadcasts to {list(values.shape)}",
+        )
     if values.dtype == np.float32:
         return [np.where(values >= 0, values, values * alpha)]
     source, slope, target = tensor_in(node, 0), tensor_in(node, 1), node.output(0)
@@ -295,5 +309,7 @@ def prelu(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Seque
     plain = values.astype(np.int64) - zero_point_of(source)
     factor = alpha.astype(np.int64) - zero_point_of(slope)
     below = multiply_by_quantized_multiplier(plain * factor, product)
-    result = np.where(plain >= 0, multiply_by_quantized_multiplier(plain, identity), below) + zero_point_of(target)
+    result = np.where(plain >= 0, multiply_by_quantized_multiplier(plain, identity), below) + zero_point_of(
+        target
+    )
     return [np.clip(result, *type_range(values.dtype)).astype(values.dtype)]

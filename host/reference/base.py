@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.delegate.errors import ModelError
 from nnapi_toolkit.delegate.graph import Node, Tensor
+from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Value = TypeVar("Value")
@@ -79,7 +78,9 @@ def custom_op(name: str, *, replace: bool = False) -> Callable[[Kernel], Kernel]
 
     def register(function: Kernel) -> Kernel:
         if name in CUSTOM_KERNELS and not replace:
-            raise ValueError(f"custom operator {name} has a kernel already: pass replace=True to take its place")
+            raise ValueError(
+                f"custom operator {name} has a kernel already: pass replace=True to take its place"
+            )
         CUSTOM_KERNELS[name] = function
         return function
 

@@ -8,9 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-
 from nnapi_toolkit.delegate.graph import Node
-from nnapi_toolkit.reference.base import Array, Runtime, axis_of, check_shape, fail, kernel, operand, tensor_in
+from nnapi_toolkit.reference.base import (
+    Array,
+    Runtime,
+    axis_of,
+    check_shape,
+    fail,
+    kernel,
+    operand,
+    tensor_in,
+)
 from nnapi_toolkit.reference.fixed_point import round_half_away
 from nnapi_toolkit.reference.quantized import look_up, scale_or_zero, zero_point_of
 
@@ -40,8 +48,12 @@ def concatenation(node: Node, inputs: Sequence[Array | None], runtime: Runtime) 
             have == want for d, (have, want) in enumerate(zip(part.shape, first.shape)) if d != axis
         )
         if not same or part.dtype != first.dtype:
-            fail(node, f"input {index}", f"{part.dtype}{list(part.shape)}",
-                 f"{first.dtype}{list(first.shape)} outside axis {axis}")
+            fail(
+                node,
+                f"input {index}",
+                f"{part.dtype}{list(part.shape)}",
+                f"{first.dtype}{list(first.shape)} outside axis {axis}",
+            )
     shape = list(first.shape)
     shape[axis] = sum(part.shape[axis] for part in parts)
     check_shape(node, shape)
@@ -71,7 +83,12 @@ def pack(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequen
     axis = axis_of(node, options.axis, parts[0].ndim + 1)
     for index, part in enumerate(parts):
         if part.shape != parts[0].shape or part.dtype != parts[0].dtype:
-            fail(node, f"input {index}", f"{part.dtype}{list(part.shape)}", f"{parts[0].dtype}{list(parts[0].shape)}")
+            fail(
+                node,
+                f"input {index}",
+                f"{part.dtype}{list(part.shape)}",
+                f"{parts[0].dtype}{list(parts[0].shape)}",
+            )
     check_shape(node, (*parts[0].shape, len(parts)))
     return [np.stack(parts, axis=axis)]
 
@@ -104,7 +121,12 @@ def split_v(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Seq
     axis = axis_of(node, int(operand(node, inputs, 2, "axis").reshape(-1)[0]), values.ndim)
     lengths = [int(size) for size in sizes.reshape(-1)]
     if len(lengths) != node.operator.options.num_splits:
-        fail(node, "elements of input 1 (size_splits)", len(lengths), f"num_splits {node.operator.options.num_splits}")
+        fail(
+            node,
+            "elements of input 1 (size_splits)",
+            len(lengths),
+            f"num_splits {node.operator.options.num_splits}",
+        )
     if lengths.count(-1) > 1 or any(length < -1 for length in lengths):
         fail(node, "input 1 (size_splits)", lengths, "non-negative, at most one -1")
     if -1 in lengths:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-
 from nnapi_toolkit.delegate.graph import Node
 from nnapi_toolkit.reference.base import Array, Runtime, fail, kernel, operand, require_type
 
@@ -68,7 +67,9 @@ def composite(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> S
     """Runs the subgraph that decomposes the named operation."""
     arguments = [operand(node, inputs, i, "argument") for i in range(len(inputs))]
     index = node.operator.options.decomposition_subgraph_index
-    return runtime.invoke_subgraph(_subgraph(node, "decomposition_subgraph_index", index, len(arguments)), arguments)
+    return runtime.invoke_subgraph(
+        _subgraph(node, "decomposition_subgraph_index", index, len(arguments)), arguments
+    )
 
 
 @kernel("VAR_HANDLE")

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.delegate.graph import Node
 from nnapi_toolkit.reference.base import (
     Array,
@@ -29,8 +27,14 @@ from nnapi_toolkit.reference.base import (
 )
 from nnapi_toolkit.reference.fixed_point import Multiplier, multiply_int64_accumulator, requantize, wrap32
 from nnapi_toolkit.reference.hybrid import quantize_batches
-from nnapi_toolkit.reference.quantized import clamp_float, quantized_range, scale_of, scale_or_zero, zero_point_of
+from nnapi_toolkit.reference.quantized import (
+    clamp_float,
+    quantized_range,
+    scale_of,
+    zero_point_of,
+)
 from nnapi_toolkit.reference.window import Axis, axis, convolve, exact_dtype, pad_spatial
+from numpy.typing import NDArray
 
 INT32, INT64 = 2, 4  # codes of TensorType in `quantized_bias_type`
 
@@ -54,8 +58,24 @@ def conv_axes(node: Node, values: Array, kernel_size: Sequence[int]) -> list[Axi
     if values.ndim != 4:
         fail(node, "rank of input 0", values.ndim, "4")
     return [
-        axis(node, "h", values.shape[1], kernel_size[0], options.stride_h, options.dilation_h_factor, options.padding),
-        axis(node, "w", values.shape[2], kernel_size[1], options.stride_w, options.dilation_w_factor, options.padding),
+        axis(
+            node,
+            "h",
+            values.shape[1],
+            kernel_size[0],
+            options.stride_h,
+            options.dilation_h_factor,
+            options.padding,
+        ),
+        axis(
+            node,
+            "w",
+            values.shape[2],
+            kernel_size[1],
+            options.stride_w,
+            options.dilation_w_factor,
+            options.padding,
+        ),
     ]
 
 
@@ -77,13 +97,17 @@ def filter_scales(node: Node, channels: int, index: int = 1) -> NDArray[np.float
     return scales
 
 
-def convolution_multiplier(node: Node, channels: int, dtype: np.dtype[Any], filter_index: int = 1) -> Multiplier:
+def convolution_multiplier(
+    node: Node, channels: int, dtype: np.dtype[Any], filter_index: int = 1
+) -> Multiplier:
     """Output multipliers in / out * filter. int8 and int16 form the product in double, uint8 in float32 first."""
-    source = scale_of(node, tensor_in(node, 0 if filter_index == 1 and node.operator.name != "TRANSPOSE_CONV" else 2))
+    source = scale_of(
+        node, tensor_in(node, 0 if filter_index == 1 and node.operator.name != "TRANSPOSE_CONV" else 2)
+    )
     target = scale_of(node, node.output(0))
     scales = filter_scales(node, channels, filter_index)
     if dtype == np.uint8:
-        return Multiplier.of(source * float(scales[0]) / target)
+        return Multiplier.of(float(np.float32(source) * np.float32(scales[0])) / target)
     return Multiplier.of(source * scales / target)
 
 
@@ -111,7 +135,9 @@ def integer_finish(
         zero_point = zero_point_of(target)
         return lambda sums, _: requantize(sums, offset, multiplier, zero_point, limits, dtype)
     if getattr(options, "quantized_bias_type", 0) == INT32:
-        return lambda sums, _: requantize(wrap32(sums.astype(np.int64) + offset), None, multiplier, 0, limits, dtype)
+        return lambda sums, _: requantize(
+            wrap32(sums.astype(np.int64) + offset), None, multiplier, 0, limits, dtype
+        )
 
     def finish(sums: Array, _: int) -> Array:
         scaled = wrap32(multiply_int64_accumulator(sums.astype(np.int64) + offset, multiplier))
@@ -133,7 +159,12 @@ def float_finish(node: Node, bias: Array | None) -> Callable[[Array, int], Array
 
 
 def hybrid_finish(
-    node: Node, bias: Array | None, scales: Array, row_scales: Array, zero_points: Array, sums_of_weights: Array
+    node: Node,
+    bias: Array | None,
+    scales: Array,
+    row_scales: Array,
+    zero_points: Array,
+    sums_of_weights: Array,
 ) -> Callable[[Array, int], Array]:
     """Integer sums times weight scale times the batch item's scale, in float32.
 
@@ -217,7 +248,9 @@ def run_convolution(
     largest = largest_magnitude(values.dtype)
     laid_out = remembered(node, runtime, lambda: lay_out(weights, groups, offset, largest), 4 * weights.size)
     zero_point = zero_point_of(source) if values.dtype != np.int16 else 0
-    multiplier = runtime.memo(node, "multiplier", lambda: convolution_multiplier(node, channels, values.dtype))
+    multiplier = runtime.memo(
+        node, "multiplier", lambda: convolution_multiplier(node, channels, values.dtype)
+    )
     finish = integer_finish(node, bias, -zero_point * laid_out.sums, multiplier, values.dtype)
     return convolve(node, values, axes, laid_out.matrices, zero_point, finish, values.dtype)
 
@@ -251,8 +284,18 @@ def hybrid_convolution(
         finish = hybrid_finish(node, bias, scales, row_scales, zero_points, laid_out.sums)
     else:
         finish = hybrid_finish(node, bias, np.float32(1), row_scales * scales[0], zero_points, laid_out.sums)
-    fill_rows = [convolve(node, numbers[n : n + 1], axes, laid_out.matrices, int(zero_points[n]),
-                          lambda sums, _, n=n: finish(sums, n), values.dtype) for n in range(values.shape[0])]
+    fill_rows = [
+        convolve(
+            node,
+            numbers[n : n + 1],
+            axes,
+            laid_out.matrices,
+            int(zero_points[n]),
+            lambda sums, _, n=n: finish(sums, n),
+            values.dtype,
+        )
+        for n in range(values.shape[0])
+    ]
     if not fill_rows:
         return np.empty((0, *(a.out for a in axes), weights.shape[0]), np.float32)
     return np.concatenate(fill_rows)
@@ -285,11 +328,23 @@ def depthwise_conv_2d(node: Node, inputs: Sequence[Array | None], runtime: Runti
         scales = filter_scales(node, channels).astype(np.float32)
         numbers, row_scales, zero_points = quantize_batches(values, asymmetric=True)
         finish = hybrid_finish(node, bias, scales, row_scales, zero_points, laid_out.sums)
-        parts = [depthwise(node, numbers[n : n + 1], axes, laid_out.matrices[0], int(zero_points[n]),
-                           lambda sums, _, n=n: finish(sums, n), values.dtype) for n in range(values.shape[0])]
+        parts = [
+            depthwise(
+                node,
+                numbers[n : n + 1],
+                axes,
+                laid_out.matrices[0],
+                int(zero_points[n]),
+                lambda sums, _, n=n: finish(sums, n),
+                values.dtype,
+            )
+            for n in range(values.shape[0])
+        ]
         return [np.concatenate(parts)]
     zero_point = zero_point_of(source) if values.dtype != np.int16 else 0
-    multiplier = runtime.memo(node, "multiplier", lambda: convolution_multiplier(node, channels, values.dtype))
+    multiplier = runtime.memo(
+        node, "multiplier", lambda: convolution_multiplier(node, channels, values.dtype)
+    )
     finish = integer_finish(node, bias, -zero_point * laid_out.sums, multiplier, values.dtype)
     return [depthwise(node, values, axes, laid_out.matrices[0], zero_point, finish, values.dtype)]
 
@@ -344,7 +399,9 @@ def depthwise(
                 top = y * vertical.dilation
                 for x in range(horizontal.kernel):
                     left = x * horizontal.dilation
-                    window = block[top : top + down : vertical.stride, left : left + across : horizontal.stride]
+                    window = block[
+                        top : top + down : vertical.stride, left : left + across : horizontal.stride
+                    ]
                     np.multiply(window[..., None], taps[y, x], out=product)
                     sums += product
             done = finish(sums.reshape(rows * horizontal.out, channels), n)

@@ -10,10 +10,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.delegate.graph import Node, Tensor
-from nnapi_toolkit.reference.base import Array, Runtime, check_shape, fail, kernel, operand, require_type, tensor_in
+from nnapi_toolkit.reference.base import (
+    Array,
+    Runtime,
+    check_shape,
+    fail,
+    kernel,
+    operand,
+    require_type,
+    tensor_in,
+)
 from nnapi_toolkit.reference.fixed_functions import leading_zeros, multiply, reciprocal
 from nnapi_toolkit.reference.fixed_point import (
     Int64,
@@ -27,7 +34,6 @@ from nnapi_toolkit.reference.fixed_point import (
 )
 from nnapi_toolkit.reference.quantized import (
     NONE,
-    QUANTIZED,
     RELU,
     RELU6,
     RELU_N1_TO_1,
@@ -39,6 +45,7 @@ from nnapi_toolkit.reference.quantized import (
     type_range,
     zero_point_of,
 )
+from numpy.typing import NDArray
 
 
 def broadcast_pair(node: Node, inputs: Sequence[Array | None]) -> tuple[Array, Array, tuple[int, ...]]:
@@ -67,7 +74,9 @@ def _activation(node: Node) -> int:
     return int(getattr(node.operator.options, "fused_activation_function", NONE))
 
 
-def _plain(node: Node, inputs: Sequence[Array | None], function: Callable[..., Array], *dtypes: type[Any]) -> Array:
+def _plain(
+    node: Node, inputs: Sequence[Array | None], function: Callable[..., Array], *dtypes: type[Any]
+) -> Array:
     first, second, _ = broadcast_pair(node, inputs)
     require_type(node, first, "type of the inputs", *dtypes)
     with np.errstate(all="ignore"):
@@ -81,7 +90,11 @@ def is_quantized(node: Node, values: Array) -> bool:
     """True for 8-bit numbers, and for int16 ones that carry quantisation parameters."""
     if values.dtype in (np.int8, np.uint8):
         return True
-    return values.dtype == np.int16 and tensor_in(node, 0).quantization is not None and scale_or_zero(tensor_in(node, 0)) != 0
+    return (
+        values.dtype == np.int16
+        and tensor_in(node, 0).quantization is not None
+        and scale_or_zero(tensor_in(node, 0)) != 0
+    )
 
 
 def smaller_than_one(values: Int64, multiplier: Multiplier) -> Int64:
@@ -89,7 +102,9 @@ def smaller_than_one(values: Int64, multiplier: Multiplier) -> Int64:
     return multiply_by_quantized_multiplier(values, multiplier)
 
 
-def _scaled_term(node: Node, tensor: Tensor, values: Array, left_shift: int, multiplier: Multiplier) -> NDArray[np.int64]:
+def _scaled_term(
+    node: Node, tensor: Tensor, values: Array, left_shift: int, multiplier: Multiplier
+) -> NDArray[np.int64]:
     """(x - zero point) * 2^left_shift * multiplier; through a table for 8-bit numbers."""
     zero = zero_point_of(tensor)
 
@@ -136,7 +151,12 @@ def _power_of_two_sum(node: Node, first: Array, second: Array, sign: int) -> Arr
     one, two, out = (int(e or 0) for e in exponents)
     shifts = (one - out, two - out)
     if (shifts[0] != 0 and shifts[1] != 0) or max(shifts) > 0:
-        fail(node, "scale exponents of inputs and output", exponents, "one input equal to the output, none above it")
+        fail(
+            node,
+            "scale exponents of inputs and output",
+            exponents,
+            "one input equal to the output, none above it",
+        )
     terms = [rounding_divide_by_pot(v.astype(np.int64), -s) for v, s in zip((first, second), shifts)]
     total = np.clip(terms[0] + terms[1] if sign > 0 else terms[0] - terms[1], -32768, 32767)
     limits = quantized_range(node, tensors[2], _activation(node), first.dtype)
@@ -270,11 +290,14 @@ def squared_difference(node: Node, inputs: Sequence[Array | None], runtime: Runt
     scales = [scale_of(node, t) for t in tensors]
     twice = 2 * max(scales)
     terms = [
-        _scaled_term(node, t, v, 7, Multiplier.of(s / twice)) for t, v, s in zip(tensors, (first, second), scales)
+        _scaled_term(node, t, v, 7, Multiplier.of(s / twice))
+        for t, v, s in zip(tensors, (first, second), scales)
     ]
     difference = terms[0].astype(np.int64) - terms[1]
     multiplier = Multiplier.of(twice * twice / ((1 << 14) * scale_of(node, target)))
-    return [requantize(difference * difference, None, multiplier, zero_point_of(target), (-128, 127), first.dtype)]
+    return [
+        requantize(difference * difference, None, multiplier, zero_point_of(target), (-128, 127), first.dtype)
+    ]
 
 
 @kernel("FLOOR_DIV")
@@ -310,7 +333,9 @@ def add_n(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Seque
     for index in range(1, len(inputs)):
         term = operand(node, inputs, index, "term")
         if term.shape != total.shape or term.dtype != total.dtype:
-            fail(node, f"input {index}", f"{term.dtype}{list(term.shape)}", f"{total.dtype}{list(total.shape)}")
+            fail(
+                node, f"input {index}", f"{term.dtype}{list(term.shape)}", f"{total.dtype}{list(total.shape)}"
+            )
         total += term
     return [total]
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
-
 from nnapi_toolkit.delegate.errors import ModelError, UnsupportedError
 from nnapi_toolkit.delegate.graph import Graph, Node, Subgraph, Tensor
 from nnapi_toolkit.reference import find_custom_kernel, find_kernel
@@ -32,7 +31,9 @@ class ReferenceExecutor:
         memo_bytes: Limit for weights that are kept laid out between runs.
     """
 
-    def __init__(self, graph: Graph, *, keep_intermediates: bool = False, memo_bytes: int = MEMO_BYTES) -> None:
+    def __init__(
+        self, graph: Graph, *, keep_intermediates: bool = False, memo_bytes: int = MEMO_BYTES
+    ) -> None:
         self.graph = graph
         self.keep_intermediates = keep_intermediates
         self.resources: dict[Any, Any] = {}
@@ -64,7 +65,9 @@ class ReferenceExecutor:
         """
         graph = self._subgraph(subgraph)
         if len(inputs) != len(graph.inputs):
-            raise ModelError(f"subgraphs[{subgraph}]", f"takes {len(graph.inputs)} inputs, {len(inputs)} were given")
+            raise ModelError(
+                f"subgraphs[{subgraph}]", f"takes {len(graph.inputs)} inputs, {len(inputs)} were given"
+            )
         if self._depth >= MAX_DEPTH:
             raise ModelError(f"subgraphs[{subgraph}]", f"is called more than {MAX_DEPTH} subgraphs deep")
         values: dict[int, Array] = dict(zip(graph.inputs, inputs))
@@ -85,7 +88,9 @@ class ReferenceExecutor:
         """
         self._frames[subgraph] = _Frame(self, self._subgraph(subgraph))
 
-    def run_operators(self, subgraph: int, operators: Iterable[int], values: MutableMapping[int, Array]) -> None:
+    def run_operators(
+        self, subgraph: int, operators: Iterable[int], values: MutableMapping[int, Array]
+    ) -> None:
         """Runs the given operators in the given order.
 
         Reads and writes `values` (tensor index to array); constants and variables need not be there. A tensor whose
@@ -103,7 +108,9 @@ class ReferenceExecutor:
 
     def _subgraph(self, index: int) -> Subgraph:
         if not 0 <= index < len(self.graph.subgraphs):
-            raise ModelError(f"subgraphs[{index}]", f"does not exist: the model has {len(self.graph.subgraphs)}")
+            raise ModelError(
+                f"subgraphs[{index}]", f"does not exist: the model has {len(self.graph.subgraphs)}"
+            )
         return self.graph.subgraphs[index]
 
     def node(self, subgraph: Subgraph, index: int) -> tuple[Node, Kernel]:
@@ -111,7 +118,11 @@ class ReferenceExecutor:
         key = (subgraph.index, index)
         if key not in self._nodes:
             operator = subgraph.operators[index]
-            found = find_custom_kernel(operator.custom_code) if operator.custom_code else find_kernel(operator.name)
+            found = (
+                find_custom_kernel(operator.custom_code)
+                if operator.custom_code
+                else find_kernel(operator.name)
+            )
             if found is None:
                 kind = "custom operator: register one with @custom_op" if operator.custom_code else "operator"
                 raise UnsupportedError(operator.name, index, f"no reference kernel for this {kind}")

@@ -7,7 +7,6 @@ of gemmlowp's fixed-point functions, which LiteRT's kernels call.
 from __future__ import annotations
 
 import numpy as np
-
 from nnapi_toolkit.reference.fixed_point import (
     INT32_MAX,
     INT32_MIN,
@@ -18,7 +17,15 @@ from nnapi_toolkit.reference.fixed_point import (
 )
 
 #: exp(-2^k) in Q0.31 for k = -2 .. 4: the steps of the barrel shifter.
-_EXP_STEPS = ((-2, 1672461947), (-1, 1302514674), (0, 790015084), (1, 290630308), (2, 39332535), (3, 720401), (4, 242))
+_EXP_STEPS = (
+    (-2, 1672461947),
+    (-1, 1302514674),
+    (0, 790015084),
+    (1, 290630308),
+    (2, 39332535),
+    (3, 720401),
+    (4, 242),
+)
 _EXP_MINUS_EIGHTH = 1895147668
 _ONE_THIRD = 715827883
 _48_OVER_17 = 1515870810

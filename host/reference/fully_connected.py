@@ -1,6 +1,7 @@
 """FULLY_CONNECTED: float32, uint8, int8 (per tensor and per channel), int16, hybrid; int4 weights come unpacked.
 
-Semantics: LiteRT's reference kernel. The input is read as rows of the filter's width; filter [units, width].
+Semantics: LiteRT's reference kernel, which rescales integer sums in double (round half away), unlike convolutions,
+whose multipliers are fixed-point. The input is read as rows of the filter's width; filter [units, width].
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-
 from nnapi_toolkit.delegate.graph import Node
 from nnapi_toolkit.reference.base import (
     Array,
@@ -24,9 +24,15 @@ from nnapi_toolkit.reference.base import (
     tensor_in,
 )
 from nnapi_toolkit.reference.convolution import Weights, check_bias, float_finish, largest_magnitude, lay_out
-from nnapi_toolkit.reference.fixed_point import Multiplier, multiply_int64_accumulator, requantize, wrap32
+from nnapi_toolkit.reference.fixed_point import round_half_away, wrap32
 from nnapi_toolkit.reference.hybrid import quantize_rows_asymmetric, quantize_rows_symmetric
-from nnapi_toolkit.reference.quantized import activate_float, quantized_range, scale_of, scale_or_zero, zero_point_of
+from nnapi_toolkit.reference.quantized import (
+    activate_float,
+    quantized_range,
+    scale_of,
+    scale_or_zero,
+    zero_point_of,
+)
 
 INT32 = 2
 
@@ -88,21 +94,13 @@ def _quantized(node: Node, runtime: Runtime, rows: Array, weights: Array, bias: 
     correction = -zero_point_of(source) * laid_out.sums
     if bias is not None:
         correction = correction + bias.astype(np.int64)
-    dtype = target.dtype
-    limits = quantized_range(node, target, options.fused_activation_function, np.dtype(dtype))
-    multiplier = Multiplier.of(_real_multiplier(node, scales))
-    if rows.dtype != np.int16:
-        return requantize(sums, correction, multiplier, zero_point_of(target), limits, np.dtype(dtype))
     whole = sums.astype(np.int64) + correction
-    if int(options.quantized_bias_type) == INT32:
-        return requantize(wrap32(whole), None, multiplier, 0, limits, np.dtype(dtype))
-    return np.clip(wrap32(multiply_int64_accumulator(whole, multiplier)), *limits).astype(dtype)
-
-
-def _real_multiplier(node: Node, scales: Array) -> Array:
-    """in * filter / out; the per-tensor case forms the first product in float32."""
-    source, target = scale_of(node, tensor_in(node, 0)), scale_of(node, node.output(0))
-    return np.asarray(source * scales / target if scales.size > 1 else source * scales[0] / target)
+    if rows.dtype != np.int16 or int(options.quantized_bias_type) == INT32:
+        whole = wrap32(whole)
+    real = scale_of(node, source) * scales / scale_of(node, target)
+    scaled = round_half_away(whole * real) + zero_point_of(target)
+    limits = quantized_range(node, target, options.fused_activation_function, target.dtype)
+    return np.clip(scaled, *limits).astype(target.dtype)
 
 
 def _hybrid(node: Node, runtime: Runtime, rows: Array, weights: Array, bias: Array | None) -> Array:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.reference.fixed_point import round_half_away
+from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-
 from nnapi_toolkit.delegate.graph import Node
 from nnapi_toolkit.reference.base import Array, Runtime, check_shape, fail, kernel, operand
 from nnapi_toolkit.reference.quantized import QUANTIZED, zero_point_of
@@ -60,7 +59,9 @@ def dilate(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequ
     steps = [int(factor) for factor in factors.reshape(-1)]
     if len(steps) != values.ndim or min(steps, default=1) < 1:
         fail(node, "input 1 (dilations)", steps, f"{values.ndim} factors of 1 or more")
-    shape = check_shape(node, [(size - 1) * step + 1 if size else 0 for size, step in zip(values.shape, steps)])
+    shape = check_shape(
+        node, [(size - 1) * step + 1 if size else 0 for size, step in zip(values.shape, steps)]
+    )
     result = np.full(shape, fill.reshape(-1)[0], values.dtype)
     result[tuple(slice(None, None, step) for step in steps)] = values
     return [result]

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.delegate.graph import Node
 from nnapi_toolkit.reference.base import Array, Runtime, check_shape, fail, kernel, operand, require_type
 from nnapi_toolkit.reference.fixed_point import truncating_divide
 from nnapi_toolkit.reference.quantized import clamp_float, quantized_range
 from nnapi_toolkit.reference.window import Axis, axis, pad_spatial
+from numpy.typing import NDArray
 
 
 def _axes(node: Node, values: Array) -> tuple[Axis, Axis]:

@@ -9,12 +9,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.delegate.graph import Node, Tensor
-from nnapi_toolkit.reference.base import Array, Runtime, fail, from_constants, kernel, operand, require_type, tensor_in
+from nnapi_toolkit.reference.base import (
+    Array,
+    Runtime,
+    fail,
+    from_constants,
+    kernel,
+    operand,
+    require_type,
+    tensor_in,
+)
 from nnapi_toolkit.reference.fixed_point import Multiplier, requantize, round_half_away
 from nnapi_toolkit.reference.quantized import look_up, scale_of, type_range, zero_point_of
+from numpy.typing import NDArray
 
 _NARROW = {"INT4": (-8, 7), "UINT4": (0, 15), "INT2": (-2, 1)}
 
@@ -24,13 +32,17 @@ def number_range(tensor: Tensor) -> tuple[int, int]:
     return _NARROW.get(tensor.type.name) or type_range(np.dtype(tensor.dtype))
 
 
-def channel_parameters(node: Node, tensor: Tensor, rank: int) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
+def channel_parameters(
+    node: Node, tensor: Tensor, rank: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
     """Scales and zero points shaped to broadcast along the quantised dimension, or None for per-tensor ones."""
     quantization = tensor.quantization
     if quantization is None or len(quantization.scale) < 2:
         return None
     if not 0 <= quantization.dimension < rank:
-        fail(node, f"quantized dimension of '{tensor.name}'", quantization.dimension, f"below the rank {rank}")
+        fail(
+            node, f"quantized dimension of '{tensor.name}'", quantization.dimension, f"below the rank {rank}"
+        )
     shape = [1] * rank
     shape[quantization.dimension] = -1
     scales = np.asarray(quantization.scale, np.float32)
@@ -148,7 +160,12 @@ def bitcast(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Seq
     if ratio > 1:
         return [values[..., None].view(dtype)]
     if values.ndim == 0 or values.shape[-1] != round(1 / ratio):
-        fail(node, "last dimension of input 0", list(values.shape), f"{round(1 / ratio)} to make one {dtype.name}")
+        fail(
+            node,
+            "last dimension of input 0",
+            list(values.shape),
+            f"{round(1 / ratio)} to make one {dtype.name}",
+        )
     return [values.view(dtype)[..., 0]]
 
 

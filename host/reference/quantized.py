@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.delegate.graph import Node, Tensor
 from nnapi_toolkit.reference.base import Array, fail
 from nnapi_toolkit.reference.fixed_point import round_half_away
+from numpy.typing import NDArray
 
 NONE, RELU, RELU_N1_TO_1, RELU6, TANH, SIGN_BIT = range(6)
 
@@ -23,7 +22,12 @@ def scale_of(node: Node, tensor: Tensor) -> float:
         ModelError: The tensor has no quantisation parameters.
     """
     if tensor.quantization is None or not tensor.quantization.scale:
-        fail(node, f"quantization of tensor {tensor.index} '{tensor.name}'", "missing", "a scale and a zero point")
+        fail(
+            node,
+            f"quantization of tensor {tensor.index} '{tensor.name}'",
+            "missing",
+            "a scale and a zero point",
+        )
     return float(tensor.quantization.scale[0])
 
 
@@ -34,7 +38,11 @@ def scale_or_zero(tensor: Tensor) -> float:
 
 def zero_point_of(tensor: Tensor) -> int:
     """The per-tensor zero point; 0 for a tensor without quantisation."""
-    return int(tensor.quantization.zero_point[0]) if tensor.quantization and tensor.quantization.zero_point else 0
+    return (
+        int(tensor.quantization.zero_point[0])
+        if tensor.quantization and tensor.quantization.zero_point
+        else 0
+    )
 
 
 def type_range(dtype: np.dtype[Any]) -> tuple[int, int]:

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.delegate.graph import Node
 from nnapi_toolkit.reference.base import (
     Array,
@@ -34,6 +32,7 @@ from nnapi_toolkit.reference.fixed_point import (
     wrap32,
 )
 from nnapi_toolkit.reference.quantized import QUANTIZED, scale_of, scale_or_zero, type_range, zero_point_of
+from numpy.typing import NDArray
 
 
 def reduced_axes(node: Node, inputs: Sequence[Array | None]) -> tuple[Array, tuple[int, ...]]:
@@ -66,7 +65,11 @@ def mean(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequen
         total = np.sum(values, axis=axes, dtype=np.float64).astype(np.float32)
         return [(total / np.float32(count)).reshape(shape).astype(np.float32)]
     if values.dtype in (np.int32, np.int64):
-        return [truncating_divide(np.sum(values, axis=axes, dtype=np.int64), count).astype(values.dtype).reshape(shape)]
+        return [
+            truncating_divide(np.sum(values, axis=axes, dtype=np.int64), count)
+            .astype(values.dtype)
+            .reshape(shape)
+        ]
     return [_quantized_sum(node, values, axes, count, average=True).reshape(shape)]
 
 
@@ -105,8 +108,12 @@ def _refuse_rescaling(node: Node, values: Array) -> None:
     if values.dtype.type in QUANTIZED and (
         scale_or_zero(source) != scale_or_zero(target) or zero_point_of(source) != zero_point_of(target)
     ):
-        fail(node, "quantization of the output", (scale_or_zero(target), zero_point_of(target)),
-             f"that of the input, {(scale_or_zero(source), zero_point_of(source))}")
+        fail(
+            node,
+            "quantization of the output",
+            (scale_or_zero(target), zero_point_of(target)),
+            f"that of the input, {(scale_or_zero(source), zero_point_of(source))}",
+        )
 
 
 def extreme(values: Array, axes: tuple[int, ...], largest: bool) -> Array:

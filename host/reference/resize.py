@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.delegate.graph import Node
 from nnapi_toolkit.reference.base import Array, Runtime, check_shape, fail, kernel, operand, require_type
 from nnapi_toolkit.reference.fixed_point import round_half_away, truncating_divide, truncating_shift
+from numpy.typing import NDArray
 
 
 def _sizes(node: Node, inputs: Sequence[Array | None]) -> tuple[Array, int, int]:
@@ -74,7 +73,9 @@ def _float_positions(
     return np.minimum(low, size - 1), high, position - low.astype(np.float32)
 
 
-def _bilinear_integer(values: Array, height: int, width: int, align_corners: bool, half_pixel_centers: bool) -> Array:
+def _bilinear_integer(
+    values: Array, height: int, width: int, align_corners: bool, half_pixel_centers: bool
+) -> Array:
     rows = _integer_positions(values.shape[1], height, align_corners, half_pixel_centers)
     columns = _integer_positions(values.shape[2], width, align_corners, half_pixel_centers)
     down, across = rows[2][:, None, None], columns[2][None, :, None]

@@ -9,8 +9,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.delegate.graph import Node
 from nnapi_toolkit.reference.base import Array, Runtime, fail, kernel, operand, require_type, tensor_in
 from nnapi_toolkit.reference.fixed_functions import (
@@ -31,6 +29,7 @@ from nnapi_toolkit.reference.fixed_point import (
 )
 from nnapi_toolkit.reference.quantized import scale_of, type_range
 from nnapi_toolkit.reference.tables import interpolate_16bit, table_16bit
+from numpy.typing import NDArray
 
 DIFFERENCE_BITS = 5
 SUM_BITS = 12

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-
 from nnapi_toolkit.delegate.graph import Node
 from nnapi_toolkit.reference.base import Array, Runtime, check_shape, fail, kernel, operand
 from nnapi_toolkit.reference.quantized import QUANTIZED, zero_point_of
@@ -29,7 +28,9 @@ def space_to_depth(node: Node, inputs: Sequence[Array | None], runtime: Runtime)
     if height % size or width % size:
         fail(node, "block_size", size, f"a divisor of height {height} and width {width}")
     blocks = values.reshape(batch, height // size, size, width // size, size, depth)
-    return [blocks.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // size, width // size, size * size * depth)]
+    return [
+        blocks.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // size, width // size, size * size * depth)
+    ]
 
 
 @kernel("DEPTH_TO_SPACE")
@@ -45,7 +46,9 @@ def depth_to_space(node: Node, inputs: Sequence[Array | None], runtime: Runtime)
     return [blocks.transpose(0, 1, 3, 2, 4, 5).reshape(shape)]
 
 
-def _blocks(node: Node, values: Array, block: Array, edges: Array, what: str) -> tuple[list[int], list[tuple[int, int]]]:
+def _blocks(
+    node: Node, values: Array, block: Array, edges: Array, what: str
+) -> tuple[list[int], list[tuple[int, int]]]:
     sizes = [int(size) for size in block.reshape(-1)]
     if not 3 <= values.ndim <= 4:
         fail(node, "rank of input 0", values.ndim, "3 or 4")

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.delegate.graph import Node
 from nnapi_toolkit.reference.base import Array, tensor_in
 from nnapi_toolkit.reference.fixed_point import round_half_away
 from nnapi_toolkit.reference.quantized import dequantize_table, look_up, scale_of, type_range, zero_point_of
+from numpy.typing import NDArray
 
 Function = Callable[[NDArray[Any]], NDArray[Any]]
 

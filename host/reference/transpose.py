@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-
 from nnapi_toolkit.delegate.graph import Node
 from nnapi_toolkit.reference.base import Array, Runtime, axis_of, fail, kernel, operand
 
@@ -16,7 +15,12 @@ def transpose(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> S
     values, order = operand(node, inputs, 0, "input"), operand(node, inputs, 1, "perm")
     axes = [axis_of(node, int(axis), values.ndim, "perm") for axis in order.reshape(-1)]
     if sorted(axes) != list(range(values.ndim)):
-        fail(node, "input 1 (perm)", [int(a) for a in order.reshape(-1)], f"a permutation of {values.ndim} dimensions")
+        fail(
+            node,
+            "input 1 (perm)",
+            [int(a) for a in order.reshape(-1)],
+            f"a permutation of {values.ndim} dimensions",
+        )
     return [np.ascontiguousarray(values.transpose(axes))]
 
 

@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.delegate.graph import Node
 from nnapi_toolkit.reference.activation import all_8bit_values, map_elements
 from nnapi_toolkit.reference.base import Array, Runtime, fail, kernel, operand, require_type, tensor_in
@@ -18,6 +16,7 @@ from nnapi_toolkit.reference.fixed_functions import inverse_square_root
 from nnapi_toolkit.reference.fixed_point import Int64, Multiplier, multiply_by_quantized_multiplier
 from nnapi_toolkit.reference.quantized import look_up, scale_of, type_range, zero_point_of
 from nnapi_toolkit.reference.tables import interpolate_16bit, map_8bit, table_16bit
+from numpy.typing import NDArray
 
 Function = Callable[[NDArray[Any]], NDArray[Any]]
 FLOATS = (np.float32, np.float16)
@@ -32,7 +31,12 @@ def _of_real(values: Array, function: Function) -> Array:
 def _table_16bit(node: Node, values: Array, function: Function) -> Array:
     source, target = tensor_in(node, 0), node.output(0)
     table = table_16bit(
-        function, scale_of(node, source), zero_point_of(source), scale_of(node, target), zero_point_of(target), np.float32
+        function,
+        scale_of(node, source),
+        zero_point_of(source),
+        scale_of(node, target),
+        zero_point_of(target),
+        np.float32,
     )
     return interpolate_16bit(values, table).astype(np.int16)
 
@@ -51,7 +55,9 @@ def abs_(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequen
 
     def run(numbers: Int64) -> Int64:
         size = np.abs(numbers - zero_in)
-        return (size if scale_in == scale_out else multiply_by_quantized_multiplier(size, multiplier)) + zero_out
+        return (
+            size if scale_in == scale_out else multiply_by_quantized_multiplier(size, multiplier)
+        ) + zero_out
 
     return [map_elements(values, run)]
 
@@ -80,7 +86,9 @@ def log(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequenc
     def function(x: NDArray[Any]) -> NDArray[Any]:
         return np.where(x <= 0, smallest, np.log(np.maximum(x, 1e-300)))
 
-    return [map_8bit(node, values, function) if values.dtype == np.int8 else _table_16bit(node, values, function)]
+    return [
+        map_8bit(node, values, function) if values.dtype == np.int8 else _table_16bit(node, values, function)
+    ]
 
 
 @kernel("SQRT")
@@ -243,5 +251,3 @@ def imag(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequen
     values = operand(node, inputs, 0, "input")
     require_type(node, values, "type of input 0", np.complex64, np.complex128)
     return [np.ascontiguousarray(values.imag)]
-
-

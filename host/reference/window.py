@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
-
 from nnapi_toolkit.delegate.graph import Node
 from nnapi_toolkit.reference.base import Array, check_shape, fail
+from numpy.lib.stride_tricks import as_strided
 
 SAME, VALID = 0, 1
 
@@ -37,7 +36,11 @@ def axis(node: Node, name: str, size: int, kernel: int, stride: int, dilation: i
     Raises:
         ModelError: A stride, dilation or kernel below one, an unknown padding, or a window larger than the input.
     """
-    for what, value in ((f"stride_{name}", stride), (f"dilation_{name}_factor", dilation), (f"filter {name}", kernel)):
+    for what, value in (
+        (f"stride_{name}", stride),
+        (f"dilation_{name}_factor", dilation),
+        (f"filter {name}", kernel),
+    ):
         if value < 1:
             fail(node, what, value, "1 or more")
     effective = (kernel - 1) * dilation + 1
@@ -55,7 +58,10 @@ def axis(node: Node, name: str, size: int, kernel: int, stride: int, dilation: i
 
 def pad_spatial(values: Array, axes: Sequence[Axis], fill: float) -> Array:
     """Pads the spatial axes (1 ..) of a channels-last tensor; returns it unchanged if there is nothing to add."""
-    needed = [(a.before, max(0, (a.out - 1) * a.stride + (a.kernel - 1) * a.dilation + 1 - a.size - a.before)) for a in axes]
+    needed = [
+        (a.before, max(0, (a.out - 1) * a.stride + (a.kernel - 1) * a.dilation + 1 - a.size - a.before))
+        for a in axes
+    ]
     if not any(before or after for before, after in needed):
         return values
     shape = list(values.shape)
@@ -137,7 +143,9 @@ def convolve(
     return result
 
 
-def _pointwise(values: Array, matrix: Array, result: Array, finish: Finish, n: int, compute: np.dtype[np.generic]) -> None:
+def _pointwise(
+    values: Array, matrix: Array, result: Array, finish: Finish, n: int, compute: np.dtype[np.generic]
+) -> None:
     """One batch item of a 1x1 convolution: a plain matrix product, in blocks of rows."""
     rows = values.reshape(-1, values.shape[-1])
     out = result.reshape(-1, result.shape[-1])
@@ -152,6 +160,7 @@ def _block_product(block: Array, rows: int, matrices: Sequence[Array]) -> Array:
         return block.reshape(rows, -1) @ matrices[0]
     depth = block.shape[-1] // len(matrices)
     parts = [
-        block[..., g * depth : (g + 1) * depth].reshape(rows, -1) @ matrix for g, matrix in enumerate(matrices)
+        block[..., g * depth : (g + 1) * depth].reshape(rows, -1) @ matrix
+        for g, matrix in enumerate(matrices)
     ]
     return np.concatenate(parts, axis=1)

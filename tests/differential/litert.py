@@ -1,0 +1,170 @@
+"""One operator at a time through LiteRT's reference kernels and through ours."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from hypothesis import HealthCheck, settings
+
+from nnapi_toolkit.delegate.graph import Graph
+from nnapi_toolkit.reference.executor import ReferenceExecutor
+from tests.modelbuilder import ModelBuilder
+
+Array = np.ndarray
+
+#: Examples that were compared, by (operator, types of its inputs); the coverage table is printed from it.
+COMPARED: Counter[tuple[str, str]] = Counter()
+
+#: The number of examples of each test.
+examples = settings(
+    max_examples=50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+)
+
+
+@dataclass
+class T:
+    """A tensor of the single-operator model: a value (model input, or constant with `const`) or an output."""
+
+    data: Array | None = None
+    dtype: str | None = None  # the schema's name where numpy has none ("int4"), and for outputs
+    shape: Sequence[int] = ()
+    scale: float | Sequence[float] | None = None
+    zero_point: int | Sequence[int] | None = None
+    dimension: int = 0
+    const: bool = False
+    variable: bool = False
+
+    def add(self, builder: ModelBuilder, name: str) -> int:
+        """Adds the tensor to the model."""
+        if self.data is None:
+            return builder.tensor(
+                name, self.dtype or "float32", self.shape, scale=self.scale, zero_point=self.zero_point,
+                dimension=self.dimension, variable=self.variable,
+            )
+        kind = self.dtype or self.data.dtype.name
+        return builder.tensor(
+            name, kind, self.data.shape, scale=self.scale, zero_point=self.zero_point, dimension=self.dimension,
+            data=self.data if self.const else None,
+        )
+
+
+def single(
+    op: str, inputs: Sequence[T | None], outputs: Sequence[T], *, version: int = 1, custom: bytes | None = None,
+    **options: Any,
+) -> tuple[bytes, list[Array]]:
+    """The model and the values of its inputs."""
+    builder = ModelBuilder()
+    indices = [None if t is None else t.add(builder, f"x{i}") for i, t in enumerate(inputs)]
+    results = [t.add(builder, f"y{i}") for i, t in enumerate(outputs)]
+    if custom is None:
+        builder.op(op, indices, results, version=version, **options)
+    else:
+        builder.custom(op, indices, results, options=custom, version=version)
+    fed = [(i, t) for i, t in zip(indices, inputs) if t is not None and t.data is not None and not t.const]
+    data = builder.build([i for i, _ in fed], results)
+    return data, [t.data for _, t in fed if t.data is not None]
+
+
+def run_litert(model: bytes, inputs: Sequence[Array], runs: int = 1) -> list[Array]:
+    """Outputs of the reference kernels (of the last of several runs)."""
+    interpreter = Interpreter(
+        model_content=model, num_threads=1, experimental_op_resolver_type=OpResolverType.BUILTIN_REF
+    )
+    interpreter.allocate_tensors()
+    details = interpreter.get_input_details()
+    for _ in range(runs):
+        for detail, value in zip(details, inputs):
+            interpreter.set_tensor(detail["index"], value)
+        interpreter.invoke()
+    return [interpreter.get_tensor(detail["index"]).copy() for detail in interpreter.get_output_details()]
+
+
+def run_ours(model: bytes, inputs: Sequence[Array], runs: int = 1) -> list[Array]:
+    """Outputs of our kernels (of the last of several runs)."""
+    executor = ReferenceExecutor(Graph.from_bytes(model))
+    result: list[Array] = []
+    for _ in range(runs):
+        result = executor.run(0, inputs)
+    return result
+
+
+def compare(
+    op: str, inputs: Sequence[T | None], outputs: Sequence[T], *, rel: float = 1e-6, ulps: int = 4,
+    slack: float | Array = 0.0, runs: int = 1, version: int = 1, custom: bytes | None = None, **options: Any,
+) -> list[Array]:
+    """Runs both and compares: integers exactly; floats within `ulps`, `rel`, or the absolute `slack` of the operands.
+
+    `slack` is what the order of a sum may change: a few roundings of the sum of magnitudes.
+    """
+    model, values = single(op, inputs, outputs, version=version, custom=custom, **options)
+    want, have = run_litert(model, values, runs), run_ours(model, values, runs)
+    assert len(want) == len(have)
+    for place, (w, h) in enumerate(zip(want, have)):
+        assert (h.shape, h.dtype) == (w.shape, w.dtype), f"output {place}: {h.dtype}{h.shape}, not {w.dtype}{w.shape}"
+        assert_equal(h, w, rel, ulps, slack)
+    kinds = [(t.dtype or t.data.dtype.name) for t in inputs if t is not None and t.data is not None]
+    COMPARED[op, ",".join(kinds[:2])] += 1
+    return want
+
+
+def assert_equal(have: Array, want: Array, rel: float, ulps: int, slack: float | Array) -> None:
+    """Integers equal; floats within the tolerances, NaNs and infinities in the same places."""
+    if want.dtype.kind not in "fc":
+        np.testing.assert_array_equal(have, want)
+        return
+    finite = np.isfinite(want)
+    np.testing.assert_array_equal(np.isfinite(have), finite)
+    np.testing.assert_array_equal(have[~finite], want[~finite])
+    exact, ours = want[finite], have[finite]
+    allowed = np.maximum(rel * np.abs(exact), ulps * np.spacing(np.abs(exact)))
+    allowed = allowed + np.broadcast_to(np.asarray(slack), want.shape)[finite]
+    difference = np.abs(ours.astype(np.complex128) - exact)
+    worst = difference - allowed
+    assert (worst <= 0).all(), f"off by {difference[worst.argmax()]}: {ours[worst.argmax()]}, not {exact[worst.argmax()]}"
+
+
+def rng(seed: int) -> np.random.Generator:
+    """Values are drawn by seed: hypothesis chooses shapes and attributes, and the seed."""
+    return np.random.default_rng(seed)
+
+
+def integers(generator: np.random.Generator, dtype: Any, shape: Sequence[int]) -> Array:
+    """All numbers of an integer type, the extremes more often."""
+    info = np.iinfo(dtype)
+    values = generator.integers(info.min, info.max, shape, dtype=np.int64, endpoint=True)
+    edge = generator.random(shape)
+    return np.where(edge < 0.05, info.min, np.where(edge > 0.95, info.max, values)).astype(dtype)
+
+
+def floats(generator: np.random.Generator, shape: Sequence[int], scale: float = 3.0) -> Array:
+    """Normal float32 values."""
+    return (generator.standard_normal(shape) * scale).astype(np.float32)
+
+
+def zero_point(generator: np.random.Generator, dtype: Any) -> int:
+    """A zero point of an 8-bit type; 0 for int16."""
+    info = np.iinfo(dtype)
+    return 0 if info.bits > 8 else int(generator.integers(info.min, info.max, endpoint=True))
+
+
+def scale(generator: np.random.Generator, low: float = 0.002, high: float = 0.2) -> float:
+    """A scale, log-uniform."""
+    return float(np.float32(np.exp(generator.uniform(np.log(low), np.log(high)))))
+
+
+def quantized(
+    generator: np.random.Generator, dtype: Any, shape: Sequence[int], *, const: bool = False, **fixed: Any
+) -> T:
+    """A quantised tensor with random numbers and parameters."""
+    parameters = {"scale": scale(generator), "zero_point": zero_point(generator, dtype)} | fixed
+    return T(integers(generator, dtype, shape), const=const, **parameters)
+
+
+Maker = Callable[..., T]
