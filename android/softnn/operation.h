@@ -100,10 +100,32 @@ int snn_set_shape_like(SnnNode *node, uint32_t output, const SnnTensor *like);
 /* Zeroed memory for node->params (once per prepare; a former block is freed). NULL when out of memory. */
 void *snn_params(SnnNode *node, size_t bytes);
 void snn_scratch(SnnNode *node, size_t bytes);
+/* Memory for constants in a form that suits the kernel: 64-byte aligned, shared by all executions of a compilation and kept in its
+ * cache file. Where *fresh, it is zeroed and prepare fills it; else it holds what was filled in before. `tag` tells the forms that one
+ * operation packs (several blocks, another layout for another input shape) apart. NULL when out of memory. Params point to it. */
+void *snn_packed(SnnNode *node, uint32_t tag, size_t bytes, bool *fresh);
 
 /* --- execute --- */
 /* Runs fn(arg, begin, end) over [0, count) in slices; serial today, the one place where threads will enter. */
 void snn_parallel(SnnNode *node, size_t count, size_t grain, void (*fn)(void *arg, size_t begin, size_t end), void *arg);
+
+/* --- control flow: `input` is the position of an operand of type MODEL (lifetime SNN_SUBGRAPH) --- */
+/* The referenced model's inputs and outputs as it declares them (0 = unknown); in all three steps. */
+uint32_t snn_model_inputs(const SnnNode *node, uint32_t input);
+uint32_t snn_model_outputs(const SnnNode *node, uint32_t input);
+const SnnTensor *snn_model_input(const SnnNode *node, uint32_t input, uint32_t index);
+const SnnTensor *snn_model_output(const SnnNode *node, uint32_t input, uint32_t index);
+/* Prepare: the shapes of its outputs for inputs of these shapes, into outputs[snn_model_outputs]. SNN_NEEDS_DATA when they depend on
+ * values. */
+int snn_shape_model(SnnNode *node, uint32_t input, const SnnTensor *const *inputs, SnnTensor *outputs);
+/* Is an execution under way? Only then can a model be run; in prepare, that is the case when it has answered SNN_NEEDS_DATA before. */
+bool snn_executing(const SnnNode *node);
+/* Runs it. The outputs lie in memory of bank 0..3 and stay until the next run of this model (of this node) into the same bank: a loop
+ * takes two in turn, so that the results of one round can be the inputs of the next. */
+int snn_run_model(SnnNode *node, uint32_t input, uint32_t bank, const SnnTensor *const *inputs, SnnTensor *outputs);
+/* For a loop that begins now: the moment at which it must end, and whether that has come (then the step answers SNN_TIMEOUT). */
+uint64_t snn_loop_deadline(const SnnNode *node);
+bool snn_loop_expired(uint64_t deadline);
 
 /* --- families --- each ops/<family>.c defines `const SnnOperation snn_<family>_operations[]` ended by a record with name NULL. */
 const SnnOperation *snn_find_operation(int32_t code);

@@ -1,0 +1,438 @@
+/* The engine of software NNAPI, behind api.c: objects of the C interface, settings, plans. Operations see operation.h only. */
+#ifndef SNN_ENGINE_H
+#define SNN_ENGINE_H
+
+#include <stdatomic.h>
+
+#include "../include/softnn.h"
+#include "entry_points.h"
+#include "operation.h"
+
+#define SNN_LEVELS 8
+#define SNN_OPERATION_CODES 106
+#define SNN_ALIGNMENT 64
+#define SNN_NEVER UINT64_MAX /* a deadline that never comes */
+#define SNN_DEFAULT_LOOP_TIMEOUT 2000000000ull
+#define SNN_MAXIMUM_LOOP_TIMEOUT 15000000000ull
+#define SNN_BANKS 4
+
+/* --- settings.c: an immutable snapshot; a change makes a new one and old ones stay, so readers need no lock --------------------- */
+
+typedef struct {
+  SnnCall call;
+  uint32_t nth; /* from 1; 0 = each call */
+  enum { SNN_FAULT_CODE, SNN_FAULT_SLEEP, SNN_FAULT_KILL } action;
+  int32_t value; /* result code, or milliseconds */
+} SnnFault;
+
+typedef struct SnnSettings {
+  int32_t level, device_level, device_type;
+  char *device_name, *device_version;
+  bool accelerator;
+  bool refused[SNN_OPERATION_CODES];
+  uint32_t refuse_every, threads;
+  bool verbose;
+  SnnFault *faults;
+  uint32_t fault_count;
+  struct SnnSettings *older;
+} SnnSettings;
+
+const SnnSettings *snn_settings(void);
+/* Looks at the environment again, unless the program has configured the library itself. */
+void snn_settings_refresh(void);
+/* At the start of each entry point: is it known at this level (else BAD_STATE), and is a fault to be injected? 0 goes on. */
+int snn_enter(SnnCall call);
+int64_t snn_level_constant(int32_t level);
+
+/* --- log.c ------------------------------------------------------------------------------------------------------------------- */
+
+/* Writes one line to stderr when verbose. Returns `code`, so that a refusal is `return snn_refuse(ANEURALNETWORKS_BAD_DATA, ...)`. */
+int snn_refuse(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void snn_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The same, verbose or not: for settings that make no sense. */
+void snn_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* --- sync.c: locks by futex, time ------------------------------------------------------------------------------------------- */
+
+typedef struct {
+  atomic_uint state; /* 0 free, 1 held, 2 held and waited for */
+} SnnLock;
+void snn_lock(SnnLock *lock);
+void snn_unlock(SnnLock *lock);
+/* Waits while *word == value, at most until the deadline; may return early. */
+void snn_wait_word(atomic_uint *word, unsigned value, uint64_t deadline);
+void snn_wake_word(atomic_uint *word);
+uint64_t snn_now(void);       /* CLOCK_MONOTONIC in ns */
+void snn_sleep_ns(uint64_t ns);
+/* now + duration without overflow; a duration of 0 never ends. */
+uint64_t snn_deadline(uint64_t duration);
+
+/* --- memory of our own ------------------------------------------------------------------------------------------------------- */
+
+/* Zeroed; NULL on overflow or when out of memory. */
+void *snn_allocate(size_t count, size_t size);
+/* Grows an array of `size`-byte elements to hold `needed`; contents stay. */
+bool snn_grow(void **array, uint32_t *capacity, uint32_t needed, size_t size);
+/* Not zeroed, aligned to SNN_ALIGNMENT; a size of 0 gives 1 byte. Freed by free(). */
+void *snn_allocate_aligned(size_t bytes);
+/* A block that is kept between uses and only grows; contents are lost when it grows. False when out of memory. */
+typedef struct {
+  void *data;
+  size_t capacity;
+} SnnBuffer;
+bool snn_reserve(SnnBuffer *buffer, size_t bytes);
+void snn_release(SnnBuffer *buffer);
+
+/* --- devices ----------------------------------------------------------------------------------------------------------------- */
+
+struct ANeuralNetworksDevice {
+  bool cpu; /* nnapi-reference; else the accelerator */
+};
+#define SNN_MAX_DEVICES 2
+uint32_t snn_device_count(const SnnSettings *settings);
+const ANeuralNetworksDevice *snn_device(const SnnSettings *settings, uint32_t index);
+int32_t snn_device_level(const SnnSettings *settings, const ANeuralNetworksDevice *device);
+/* Does the device run operation `index` of the model? Logs the reason when not. */
+bool snn_device_supports(const SnnSettings *settings, const ANeuralNetworksDevice *device, const ANeuralNetworksModel *model,
+                         uint32_t index);
+/* BAD_DATA for an empty list or a device twice, UNEXPECTED_NULL for a NULL in it. */
+int snn_check_devices(const ANeuralNetworksDevice *const *devices, uint32_t count);
+
+/* --- memory objects ---------------------------------------------------------------------------------------------------------- */
+
+/* A role of a memory: input or output `index` of a compilation. */
+typedef struct {
+  ANeuralNetworksCompilation *compilation;
+  bool output;
+  uint32_t index;
+} SnnRole;
+
+typedef struct {
+  SnnRole *list;
+  uint32_t count, capacity;
+} SnnRoles;
+
+struct ANeuralNetworksMemory {
+  atomic_uint references; /* the client's, and those of models and executions that use it */
+  uint8_t *data;
+  size_t size;
+  void *map;        /* from a file descriptor: what to unmap */
+  size_t map_bytes;
+  bool readable, writable;
+  /* from a descriptor */
+  bool described;
+  SnnRoles roles;
+  SnnTensor type;          /* dims: as the descriptor gave them, 0 = unknown */
+  SnnLock lock;            /* guards the rest */
+  bool initialized;
+  uint32_t rank, dims[SNN_MAX_RANK]; /* of the present content */
+};
+
+struct ANeuralNetworksMemoryDesc {
+  SnnRoles roles;
+  SnnTensor type;
+  bool finished;
+};
+
+ANeuralNetworksMemory *snn_memory_retain(const ANeuralNetworksMemory *memory);
+void snn_memory_release(ANeuralNetworksMemory *memory);
+int snn_memory_from_fd(size_t size, int protect, int fd, size_t offset, ANeuralNetworksMemory **result);
+int snn_memory_from_desc(const ANeuralNetworksMemoryDesc *desc, ANeuralNetworksMemory **result);
+int snn_memory_copy(const ANeuralNetworksMemory *source, const ANeuralNetworksMemory *target);
+/* May bytes [offset, offset + length) serve as a constant? */
+int snn_memory_check_constant(const ANeuralNetworksMemory *memory, size_t offset, size_t length);
+/* May it serve in this role? For described memory: offset and length 0, the role known; then *whole is set. */
+int snn_memory_check_role(const ANeuralNetworksMemory *memory, const ANeuralNetworksCompilation *compilation, bool output,
+                          uint32_t index, size_t offset, size_t length, bool *whole);
+int snn_desc_add_role(ANeuralNetworksMemoryDesc *desc, const ANeuralNetworksCompilation *compilation, bool output, uint32_t index,
+                      float frequency);
+int snn_desc_set_dimensions(ANeuralNetworksMemoryDesc *desc, uint32_t rank, const uint32_t *dims);
+int snn_desc_finish(ANeuralNetworksMemoryDesc *desc);
+void snn_desc_free(ANeuralNetworksMemoryDesc *desc);
+
+/* --- models ------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct {
+  SnnTensor t; /* dims: 0 = unknown */
+  void *owned; /* a copied value */
+  ANeuralNetworksMemory *memory;
+  uint32_t writers;
+} SnnOperand;
+
+typedef struct {
+  const SnnOperation *op;
+  uint32_t n_in, n_out;
+  uint32_t *operands; /* inputs, then outputs */
+  int32_t level;      /* that the node needs */
+} SnnModelNode;
+
+struct ANeuralNetworksModel {
+  atomic_uint references;
+  int32_t level; /* of the run time when it was created */
+  SnnOperand *operands;
+  uint32_t n_operands, operand_capacity;
+  SnnModelNode *nodes;
+  uint32_t n_nodes, node_capacity;
+  ANeuralNetworksModel **models; /* that MODEL operands refer to */
+  uint32_t n_models, model_capacity;
+  uint32_t *inputs, *outputs, n_inputs, n_outputs;
+  uint32_t *order;  /* nodes in run order */
+  uint32_t weight;  /* nodes, with those of the referenced models, each as often as it is referred to */
+  uint32_t depth;   /* levels of referenced models */
+  bool identified, finished, invalid, relaxed;
+};
+
+/* Referenced models count as often as they are referred to; more than this is refused. */
+#define SNN_MAX_WEIGHT 65536u
+#define SNN_MAX_DEPTH 32u
+
+ANeuralNetworksModel *snn_model_retain(const ANeuralNetworksModel *model);
+void snn_model_release(ANeuralNetworksModel *model);
+int snn_model_create(ANeuralNetworksModel **result);
+int snn_model_finish(ANeuralNetworksModel *model); /* model_finish.c */
+int snn_model_add_operand(ANeuralNetworksModel *model, const ANeuralNetworksOperandType *type);
+int snn_model_set_value(ANeuralNetworksModel *model, int32_t index, const void *buffer, size_t length);
+int snn_model_set_memory(ANeuralNetworksModel *model, int32_t index, const ANeuralNetworksMemory *memory, size_t offset, size_t length);
+int snn_model_set_model(ANeuralNetworksModel *model, int32_t index, const ANeuralNetworksModel *value);
+int snn_model_set_channels(ANeuralNetworksModel *model, int32_t index, const ANeuralNetworksSymmPerChannelQuantParams *channels);
+int snn_model_add_operation(ANeuralNetworksModel *model, int32_t code, uint32_t n_in, const uint32_t *in, uint32_t n_out,
+                            const uint32_t *out);
+int snn_model_identify(ANeuralNetworksModel *model, uint32_t n_in, const uint32_t *in, uint32_t n_out, const uint32_t *out);
+int snn_model_relax(ANeuralNetworksModel *model, bool allow);
+int snn_model_check_extension_data(ANeuralNetworksModel *model, int32_t index);
+/* Runs the operation's validate; the level that the node needs, or SNN_INVALID (logged). */
+int snn_validate_node(const ANeuralNetworksModel *model, const SnnModelNode *node);
+
+/* --- tensors ----------------------------------------------------------------------------------------------------------------- */
+
+/* Level that brought an operand type; 0 for an unknown one. */
+int32_t snn_type_feature_level(int32_t type);
+/* All dimensions known (0 = unknown)? */
+bool snn_fully_specified(const SnnTensor *t);
+/* The bytes of a tensor of known shape; false when they do not fit 32 bits. */
+bool snn_byte_size(const SnnTensor *t, size_t *bytes);
+/* Merges the dimensions of `type` (NULL = nothing to add) into `t` (0 = unknown); false when they contradict. */
+bool snn_merge_dims(SnnTensor *t, uint32_t rank, const uint32_t *dims);
+/* Checks an operand type by all rules that need no model; 0 or a result code. Fills `t`. */
+int snn_read_type(const ANeuralNetworksOperandType *type, int32_t level, SnnTensor *t);
+
+/* --- plans: plan.c prepares, arena.c lays out, run.c executes ------------------------------------------------------------------- */
+
+typedef struct SnnInstance SnnInstance;
+typedef struct SnnStep SnnStep;
+
+struct SnnContext {
+  SnnInstance *instance; /* NULL in validate */
+  SnnStep *step;
+  const ANeuralNetworksModel *model;
+  bool failed;
+  char message[256];
+};
+
+#define SNN_NO_PLACE SIZE_MAX
+
+/* An operand in an instance. `tensor` comes first: operations hold SnnTensor pointers, snn_slot goes back. */
+typedef struct {
+  SnnTensor tensor;
+  const SnnTensor *declared;
+  bool shape_known;
+  bool late;         /* shape known only while executing: lives in `own` */
+  bool external;     /* model input or output whose bytes are the caller's this time */
+  uint32_t first, last; /* steps between which the value lives */
+  size_t bytes;
+  size_t place;      /* in the arena, or SNN_NO_PLACE */
+  uint32_t shares;   /* index of the slot whose place it takes over, or its own */
+  SnnBuffer own;
+} SnnSlot;
+
+static inline SnnSlot *snn_slot(SnnTensor *tensor) { return (SnnSlot *)tensor; }
+
+struct SnnStep {
+  SnnNode node;
+  struct SnnContext context;
+  const SnnModelNode *source;
+  uint32_t id;              /* unique among all instances of a compilation's tree */
+  bool late;                /* prepared anew in each execution */
+  bool skip;                /* nothing to compute: all outputs are empty */
+  SnnSlot *shadows;         /* float32 in place of float16: n_in + n_out of them, or NULL */
+  SnnTensor **pointers;     /* node.in and node.out */
+  SnnInstance **children;   /* per input; an instance of each referenced model */
+  SnnBuffer params;
+  SnnBuffer own;            /* workspace of a late step */
+  size_t workspace;         /* bytes of shadows, then scratch */
+  size_t place;             /* of the workspace in the arena */
+};
+
+/* Packed constants of a compilation: made once, shared by its instances, kept in the cache file. */
+typedef struct SnnPacked {
+  uint32_t step, tag;
+  size_t bytes;
+  void *data;
+  bool mapped;       /* lies in the cache file */
+  const SnnInstance *owner; /* that fills it */
+  atomic_bool ready;
+  struct SnnPacked *next;
+} SnnPacked;
+
+typedef struct {
+  SnnLock lock;
+  SnnPacked *first;
+} SnnPackedStore;
+
+/* What is known of an input or wanted of an output, and where its bytes are. */
+typedef struct {
+  SnnTensor t;         /* dims; data, length: the caller's bytes */
+  bool insufficient;   /* outputs: the result did not fit */
+} SnnArgument;
+
+typedef struct {
+  SnnArgument *inputs, *outputs;
+  uint64_t deadline;     /* SNN_NEVER */
+  uint64_t loop_timeout; /* ns */
+} SnnRun;
+
+struct SnnInstance {
+  const ANeuralNetworksModel *model;
+  SnnPackedStore *store;
+  uint32_t first_id;
+  SnnSlot *slots;
+  SnnStep *steps;
+  uint8_t *arena;
+  size_t arena_bytes, arena_capacity;
+  bool prepared;
+  const SnnRun *run;  /* while executing */
+  /* of a model that control flow refers to */
+  SnnArgument *arguments; /* inputs, then outputs */
+  SnnBuffer *banks;       /* per output SNN_BANKS: results that outlive the next run */
+  SnnInstance *next;  /* in the compilation's pool */
+};
+
+/* The instance of a finished model; *next_id counts steps. NULL when out of memory. */
+SnnInstance *snn_instance_create(const ANeuralNetworksModel *model, SnnPackedStore *store, uint32_t *next_id);
+void snn_instance_free(SnnInstance *instance);
+/* Prepares for inputs of these shapes. Exact: a dimension 0 means empty; else (at compilation) unknown. An SNN_* code. */
+int snn_instance_prepare(SnnInstance *instance, const SnnArgument *inputs, bool exact);
+/* Is it prepared for just these shapes? */
+bool snn_instance_fits(const SnnInstance *instance, const SnnArgument *inputs);
+/* Executes; prepares first when the inputs' shapes are others than those it is prepared for. A result code of the C interface. */
+int snn_instance_run(SnnInstance *instance, const SnnRun *run);
+/* One step, with bound inputs when `live`. An SNN_* code. */
+int snn_step_prepare(SnnInstance *instance, SnnStep *step, bool live);
+/* Lays out the arena. False when out of memory. */
+bool snn_plan_arena(SnnInstance *instance);
+/* Sets the pointers into the arena, after each change of it. */
+void snn_bind_arena(SnnInstance *instance);
+/* Puts the shadows' data into the workspace. */
+void snn_bind_workspace(SnnStep *step, uint8_t *workspace);
+size_t snn_align(size_t bytes);
+
+/* f16.c */
+void snn_widen(float *to, const uint16_t *from, size_t count);
+void snn_narrow(uint16_t *to, const float *from, size_t count);
+float snn_half_to_float(uint16_t half);
+uint16_t snn_float_to_half(float value);
+bool snn_is_half(int32_t type);
+/* Before and after the operation sees its shadows. */
+int snn_shadows_describe(SnnStep *step); /* shapes and constants, before prepare */
+void snn_shadows_accept(SnnStep *step);  /* output shapes, after prepare */
+void snn_shadows_widen(SnnStep *step);
+void snn_shadows_narrow(SnnStep *step);
+size_t snn_shadows_bytes(const SnnStep *step);
+/* A late step's shadows are blocks of their own: its outputs' sizes come after its inputs were read. */
+bool snn_shadows_reserve(SnnStep *step, bool outputs);
+
+/* --- compilations ------------------------------------------------------------------------------------------------------------ */
+
+struct ANeuralNetworksCompilation {
+  atomic_uint references;
+  ANeuralNetworksModel *model;
+  const SnnSettings *settings;
+  const ANeuralNetworksDevice *devices[SNN_MAX_DEVICES];
+  uint32_t n_devices;
+  bool explicit_devices;
+  int32_t preference, priority;
+  uint64_t timeout;
+  char *cache_directory;
+  uint8_t token[ANEURALNETWORKS_BYTE_SIZE_OF_CACHE_TOKEN];
+  bool finished, valid;
+  SnnPackedStore store;
+  void *cache_map;
+  size_t cache_map_bytes;
+  SnnLock lock;      /* guards the pool */
+  SnnInstance *pool; /* prepared instances that nobody executes now */
+};
+
+ANeuralNetworksCompilation *snn_compilation_retain(const ANeuralNetworksCompilation *compilation);
+void snn_compilation_release(ANeuralNetworksCompilation *compilation);
+/* devices NULL: the run time chooses. */
+int snn_compilation_create(ANeuralNetworksModel *model, const ANeuralNetworksDevice *const *devices, uint32_t count,
+                           ANeuralNetworksCompilation **result);
+int snn_compilation_finish(ANeuralNetworksCompilation *compilation);
+/* setMeasureTiming, timeouts: only where the client chose exactly one device. */
+bool snn_one_device(const ANeuralNetworksCompilation *compilation);
+SnnInstance *snn_compilation_take(ANeuralNetworksCompilation *compilation);
+void snn_compilation_give(ANeuralNetworksCompilation *compilation, SnnInstance *instance);
+
+/* cache.c */
+void snn_cache_load(ANeuralNetworksCompilation *compilation);
+void snn_cache_store(ANeuralNetworksCompilation *compilation);
+/* packed.c */
+SnnPacked *snn_packed_add(SnnPackedStore *store, uint32_t step, uint32_t tag, size_t bytes, void *mapped);
+/* What the instance's step has packed is complete: others may use it. */
+void snn_packed_finish(SnnPackedStore *store, const SnnInstance *owner, uint32_t step);
+void snn_packed_clear(SnnPackedStore *store);
+
+/* --- executions -------------------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+  enum { SNN_UNSET, SNN_POINTER, SNN_MEMORY, SNN_NOTHING } kind;
+  SnnArgument a;
+  ANeuralNetworksMemory *memory;
+  bool whole; /* all of a described memory */
+} SnnBinding;
+
+struct ANeuralNetworksExecution {
+  ANeuralNetworksCompilation *compilation;
+  SnnBinding *inputs, *outputs;
+  SnnArgument *arguments; /* inputs, then outputs: what a run works on */
+  bool padding, bound, measure, reusable;
+  uint64_t timeout, loop_timeout;
+  atomic_uint state; /* SnnExecutionState */
+  int result;
+  bool fenced;
+  uint64_t duration; /* ns */
+};
+
+typedef enum { SNN_PREPARING, SNN_RUNNING, SNN_DONE } SnnExecutionState;
+
+struct ANeuralNetworksBurst {
+  ANeuralNetworksCompilation *compilation;
+  atomic_flag busy;
+};
+
+int snn_execution_create(ANeuralNetworksCompilation *compilation, ANeuralNetworksExecution **result);
+void snn_execution_free(ANeuralNetworksExecution *execution);
+int snn_execution_bind(ANeuralNetworksExecution *execution, bool output, int32_t index, const ANeuralNetworksOperandType *type,
+                       void *buffer, size_t length);
+int snn_execution_bind_memory(ANeuralNetworksExecution *execution, bool output, int32_t index, const ANeuralNetworksOperandType *type,
+                              const ANeuralNetworksMemory *memory, size_t offset, size_t length);
+/* BAD_STATE unless it may still be changed. */
+int snn_execution_check_open(const ANeuralNetworksExecution *execution, const char *call);
+/* From PREPARING to RUNNING: BAD_STATE, or BAD_DATA while an input or output is not given. */
+int snn_execution_begin(ANeuralNetworksExecution *execution);
+/* Runs to the end; the deadline is absolute. */
+int snn_execution_run(ANeuralNetworksExecution *execution, uint64_t deadline);
+/* Ends a run that never got to the device. */
+int snn_execution_abandon(ANeuralNetworksExecution *execution, int code);
+int snn_execution_output(const ANeuralNetworksExecution *execution, int32_t index, const SnnArgument **output);
+int snn_execution_duration(const ANeuralNetworksExecution *execution, int32_t code, uint64_t *duration);
+
+/* event.c */
+int snn_event_start(ANeuralNetworksExecution *execution, const ANeuralNetworksEvent *const *dependencies, uint32_t count,
+                    uint64_t duration, ANeuralNetworksEvent **result);
+int snn_event_from_fence(int fd, ANeuralNetworksEvent **result);
+int snn_event_fence(const ANeuralNetworksEvent *event, int *fd);
+int snn_event_wait(ANeuralNetworksEvent *event);
+void snn_event_free(ANeuralNetworksEvent *event);
+
+#endif

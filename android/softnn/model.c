@@ -1,0 +1,330 @@
+/* Building a model: operands, values, operations. Every refusal leaves the model as it was. */
+#include "engine.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BAD_DATA(...) snn_refuse(ANEURALNETWORKS_BAD_DATA, __VA_ARGS__)
+
+ANeuralNetworksModel *snn_model_retain(const ANeuralNetworksModel *model) {
+  ANeuralNetworksModel *shared = (ANeuralNetworksModel *)(uintptr_t)model;
+  atomic_fetch_add_explicit(&shared->references, 1, memory_order_relaxed);
+  return shared;
+}
+
+void snn_model_release(ANeuralNetworksModel *model) {
+  if (model == NULL || atomic_fetch_sub_explicit(&model->references, 1, memory_order_acq_rel) != 1) return;
+  for (uint32_t i = 0; i < model->n_operands; i++) {
+    SnnOperand *operand = &model->operands[i];
+    free(operand->owned);
+    free((void *)(uintptr_t)operand->t.channel_scales);
+    snn_memory_release(operand->memory);
+  }
+  for (uint32_t i = 0; i < model->n_nodes; i++) free(model->nodes[i].operands);
+  for (uint32_t i = 0; i < model->n_models; i++) snn_model_release(model->models[i]);
+  free(model->operands);
+  free(model->nodes);
+  free(model->models);
+  free(model->inputs);
+  free(model->outputs);
+  free(model->order);
+  free(model);
+}
+
+int snn_model_create(ANeuralNetworksModel **result) {
+  ANeuralNetworksModel *model = snn_allocate(1, sizeof(*model));
+  if (model == NULL) return ANEURALNETWORKS_OUT_OF_MEMORY;
+  atomic_init(&model->references, 1);
+  model->level = snn_settings()->level;
+  *result = model;
+  return 0;
+}
+
+static int check_open(const ANeuralNetworksModel *model, const char *call) {
+  if (model->finished) return snn_refuse(ANEURALNETWORKS_BAD_STATE, "Model_%s: the model is finished", call);
+  if (model->invalid) return snn_refuse(ANEURALNETWORKS_BAD_STATE, "Model_%s: the model is invalid", call);
+  return 0;
+}
+
+int snn_model_add_operand(ANeuralNetworksModel *model, const ANeuralNetworksOperandType *type) {
+  int code = check_open(model, "addOperand");
+  if (code != 0) return code;
+  SnnOperand operand;
+  memset(&operand, 0, sizeof(operand));
+  code = snn_read_type(type, model->level, &operand.t);
+  if (code != 0) return code;
+  operand.t.lifetime = SNN_TEMPORARY;
+  if (model->n_operands >= INT32_MAX) return BAD_DATA("Model_addOperand: too many operands");
+  if (!snn_grow((void **)&model->operands, &model->operand_capacity, model->n_operands + 1, sizeof(operand))) {
+    return ANEURALNETWORKS_OUT_OF_MEMORY;
+  }
+  model->operands[model->n_operands++] = operand;
+  return 0;
+}
+
+/* --- values ------------------------------------------------------------------------------------------------------------------ */
+
+/* The operand that a set... call means; it must not be an input or output of the model. */
+static int find_operand(ANeuralNetworksModel *model, int32_t index, const char *call, SnnOperand **operand) {
+  int code = check_open(model, call);
+  if (code != 0) return code;
+  if (index < 0 || (uint32_t)index >= model->n_operands) {
+    return BAD_DATA("Model_%s: operand %d, but there are %u", call, (int)index, model->n_operands);
+  }
+  *operand = &model->operands[index];
+  SnnLifetime lifetime = (*operand)->t.lifetime;
+  if (lifetime == SNN_MODEL_INPUT || lifetime == SNN_MODEL_OUTPUT) {
+    return BAD_DATA("Model_%s: operand %d is an input or output of the model", call, (int)index);
+  }
+  return 0;
+}
+
+static int check_value_length(const SnnOperand *operand, int32_t index, size_t length) {
+  const SnnTensor *t = &operand->t;
+  size_t bytes = 0;
+  if (t->type == ANEURALNETWORKS_MODEL) return BAD_DATA("operand %d is a MODEL; it takes setOperandValueFromModel", (int)index);
+  if (!snn_fully_specified(t)) return BAD_DATA("operand %d gets a value, but its dimensions are not known", (int)index);
+  if (!snn_byte_size(t, &bytes) || bytes != length) {
+    return BAD_DATA("operand %d of type %s has %zu bytes; the value has %zu", (int)index, snn_type_name(t->type), bytes, length);
+  }
+  return 0;
+}
+
+static void forget_value(SnnOperand *operand) {
+  free(operand->owned);
+  snn_memory_release(operand->memory);
+  operand->owned = NULL;
+  operand->memory = NULL;
+  operand->t.data = NULL;
+  operand->t.length = 0;
+}
+
+int snn_model_set_value(ANeuralNetworksModel *model, int32_t index, const void *buffer, size_t length) {
+  SnnOperand *operand;
+  int code = find_operand(model, index, "setOperandValue", &operand);
+  if (code != 0) return code;
+  if (buffer == NULL) {
+    if (length != 0) return BAD_DATA("Model_setOperandValue: operand %d gets NULL with length %zu", (int)index, length);
+    forget_value(operand);
+    operand->t.lifetime = SNN_OMITTED;
+    return 0;
+  }
+  code = check_value_length(operand, index, length);
+  if (code != 0) return code;
+  void *owned = NULL;
+  if (length <= ANEURALNETWORKS_MAX_SIZE_OF_IMMEDIATELY_COPIED_VALUES) {
+    owned = malloc(length);
+    if (owned == NULL) return ANEURALNETWORKS_OUT_OF_MEMORY;
+    memcpy(owned, buffer, length);
+  }
+  forget_value(operand);
+  operand->owned = owned;
+  operand->t.data = owned != NULL ? owned : (void *)(uintptr_t)buffer;
+  operand->t.length = length;
+  operand->t.lifetime = SNN_CONSTANT;
+  return 0;
+}
+
+int snn_model_set_memory(ANeuralNetworksModel *model, int32_t index, const ANeuralNetworksMemory *memory, size_t offset,
+                         size_t length) {
+  SnnOperand *operand;
+  int code = find_operand(model, index, "setOperandValueFromMemory", &operand);
+  if (code == 0) code = check_value_length(operand, index, length);
+  if (code == 0) code = snn_memory_check_constant(memory, offset, length);
+  if (code != 0) return code;
+  ANeuralNetworksMemory *shared = snn_memory_retain(memory);
+  forget_value(operand);
+  operand->memory = shared;
+  operand->t.data = shared->data + offset;
+  operand->t.length = length;
+  operand->t.lifetime = SNN_CONSTANT;
+  return 0;
+}
+
+int snn_model_set_model(ANeuralNetworksModel *model, int32_t index, const ANeuralNetworksModel *value) {
+  SnnOperand *operand;
+  int code = check_open(model, "setOperandValueFromModel");
+  if (code != 0) return code;
+  if (!value->finished || value->invalid) {
+    return snn_refuse(ANEURALNETWORKS_BAD_STATE, "Model_setOperandValueFromModel: the referenced model is not finished");
+  }
+  code = find_operand(model, index, "setOperandValueFromModel", &operand);
+  if (code != 0) return code;
+  if (operand->t.type != ANEURALNETWORKS_MODEL) {
+    return BAD_DATA("Model_setOperandValueFromModel: operand %d has type %s", (int)index, snn_type_name(operand->t.type));
+  }
+  if (value->depth >= SNN_MAX_DEPTH) return BAD_DATA("Model_setOperandValueFromModel: models are nested too deeply");
+  if (!snn_grow((void **)&model->models, &model->model_capacity, model->n_models + 1, sizeof(model->models[0]))) {
+    return ANEURALNETWORKS_OUT_OF_MEMORY;
+  }
+  model->models[model->n_models] = snn_model_retain(value);
+  operand->t.model = model->n_models++;
+  operand->t.lifetime = SNN_SUBGRAPH;
+  return 0;
+}
+
+/* No operand can have an extension's type, so none can take its data. */
+int snn_model_check_extension_data(ANeuralNetworksModel *model, int32_t index) {
+  SnnOperand *operand;
+  int code = find_operand(model, index, "setOperandExtensionData", &operand);
+  if (code != 0) return code;
+  return BAD_DATA("Model_setOperandExtensionData: operand %d has type %s, which is of no extension", (int)index,
+                  snn_type_name(operand->t.type));
+}
+
+int snn_model_set_channels(ANeuralNetworksModel *model, int32_t index, const ANeuralNetworksSymmPerChannelQuantParams *channels) {
+  int code = check_open(model, "setOperandSymmPerChannelQuantParams");
+  if (code != 0) return code;
+  if (index < 0 || (uint32_t)index >= model->n_operands) {
+    return BAD_DATA("operand %d, but there are %u", (int)index, model->n_operands);
+  }
+  SnnTensor *t = &model->operands[index].t;
+  if (t->type != ANEURALNETWORKS_TENSOR_QUANT8_SYMM_PER_CHANNEL) {
+    return BAD_DATA("operand %d has type %s, which has no scales per channel", (int)index, snn_type_name(t->type));
+  }
+  if (!t->rank_known || channels->channelDim >= t->rank) {
+    return BAD_DATA("operand %d has no dimension %u", (int)index, channels->channelDim);
+  }
+  uint32_t count = channels->scaleCount;
+  if (channels->scales == NULL || count == 0 || count != t->dims[channels->channelDim]) {
+    return BAD_DATA("operand %d: %u scales for dimension %u of %u", (int)index, count, channels->channelDim,
+                    t->dims[channels->channelDim]);
+  }
+  for (uint32_t i = 0; i < count; i++) {
+    if (!isfinite(channels->scales[i]) || !(channels->scales[i] > 0)) {
+      return BAD_DATA("operand %d: scale %u is %g", (int)index, i, (double)channels->scales[i]);
+    }
+  }
+  float *copy = snn_allocate(count, sizeof(copy[0]));
+  if (copy == NULL) return ANEURALNETWORKS_OUT_OF_MEMORY;
+  memcpy(copy, channels->scales, count * sizeof(copy[0]));
+  free((void *)(uintptr_t)t->channel_scales);
+  t->channel_scales = copy;
+  t->channel_dim = channels->channelDim;
+  t->channel_count = count;
+  return 0;
+}
+
+/* --- operations -------------------------------------------------------------------------------------------------------------- */
+
+static int check_list(const ANeuralNetworksModel *model, uint32_t count, const uint32_t *list, const char *what) {
+  for (uint32_t i = 0; i < count; i++) {
+    if (list[i] >= model->n_operands) return BAD_DATA("%s %u is operand %u, but there are %u", what, i, list[i], model->n_operands);
+  }
+  return 0;
+}
+
+int snn_validate_node(const ANeuralNetworksModel *model, const SnnModelNode *source) {
+  uint32_t count = source->n_in + source->n_out;
+  SnnTensor **pointers = snn_allocate(count, sizeof(pointers[0]));
+  struct SnnContext context = {.model = model};
+  if (pointers == NULL) return SNN_INVALID;
+  int level = source->op->feature_level;
+  for (uint32_t i = 0; i < count; i++) {
+    pointers[i] = (SnnTensor *)(uintptr_t)&model->operands[source->operands[i]].t;
+    int32_t type_level = snn_type_feature_level(pointers[i]->type);
+    if (type_level > level) level = type_level;
+  }
+  SnnNode node = {.op = source->op, .n_in = source->n_in, .n_out = source->n_out, .in = pointers, .out = pointers + source->n_in,
+                  .context = &context};
+  int answer = SNN_OK;
+  for (uint32_t i = 0; i < source->n_in && answer == SNN_OK; i++) {
+    if (pointers[i]->lifetime == SNN_OMITTED && !(source->op->flags & SNN_ALLOW_OMITTED)) {
+      answer = snn_fail(&node, "input %u must not be omitted", i);
+    }
+  }
+  if (answer == SNN_OK) answer = source->op->validate(&node);
+  if (answer > level) level = answer;
+  free(pointers);
+  return answer < 0 ? SNN_INVALID : level;
+}
+
+int snn_model_add_operation(ANeuralNetworksModel *model, int32_t code, uint32_t n_in, const uint32_t *in, uint32_t n_out,
+                            const uint32_t *out) {
+  int result = check_open(model, "addOperation");
+  if (result == 0) result = check_list(model, n_in, in, "input");
+  if (result == 0) result = check_list(model, n_out, out, "output");
+  if (result != 0) return result;
+  const SnnOperation *op = snn_find_operation(code);
+  if (op == NULL) return BAD_DATA("Model_addOperation: operation %d is not known", (int)code);
+  if (op->feature_level > model->level) {
+    return BAD_DATA("Model_addOperation: %s needs feature level %d, the run time has %d", op->name, (int)op->feature_level,
+                    (int)model->level);
+  }
+  if (n_in > INT32_MAX || n_out > INT32_MAX) return BAD_DATA("Model_addOperation: too many operands");
+  if (!snn_grow((void **)&model->nodes, &model->node_capacity, model->n_nodes + 1, sizeof(model->nodes[0]))) {
+    return ANEURALNETWORKS_OUT_OF_MEMORY;
+  }
+  SnnModelNode node = {.op = op, .n_in = n_in, .n_out = n_out};
+  node.operands = snn_allocate((size_t)n_in + n_out, sizeof(node.operands[0]));
+  if (node.operands == NULL) return ANEURALNETWORKS_OUT_OF_MEMORY;
+  for (uint32_t i = 0; i < n_in; i++) node.operands[i] = in[i];
+  for (uint32_t i = 0; i < n_out; i++) node.operands[n_in + i] = out[i];
+  node.level = snn_validate_node(model, &node);
+  if (node.level == SNN_INVALID || node.level > model->level) {
+    if (node.level > model->level) {
+      snn_log("Model_addOperation: %s needs feature level %d in this form, the run time has %d", op->name, (int)node.level,
+              (int)model->level);
+    }
+    free(node.operands);
+    return ANEURALNETWORKS_BAD_DATA;
+  }
+  model->nodes[model->n_nodes++] = node;
+  return 0;
+}
+
+/* --- inputs and outputs ------------------------------------------------------------------------------------------------------ */
+
+/* Every operand of the list must still be without a role, and stand there once. Gives the role to the first `count` of them. */
+static int take_roles(ANeuralNetworksModel *model, uint32_t count, const uint32_t *list, SnnLifetime lifetime, uint32_t *taken) {
+  for (*taken = 0; *taken < count; ++*taken) {
+    SnnTensor *t = &model->operands[list[*taken]].t;
+    if (t->lifetime != SNN_TEMPORARY) {
+      return BAD_DATA("Model_identifyInputsAndOutputs: operand %u has a value or a role already", list[*taken]);
+    }
+    if (t->type == ANEURALNETWORKS_MODEL) {
+      return BAD_DATA("Model_identifyInputsAndOutputs: operand %u is a MODEL", list[*taken]);
+    }
+    t->lifetime = lifetime;
+  }
+  return 0;
+}
+
+static void drop_roles(ANeuralNetworksModel *model, uint32_t count, const uint32_t *list) {
+  for (uint32_t i = 0; i < count; i++) model->operands[list[i]].t.lifetime = SNN_TEMPORARY;
+}
+
+int snn_model_identify(ANeuralNetworksModel *model, uint32_t n_in, const uint32_t *in, uint32_t n_out, const uint32_t *out) {
+  int code = check_open(model, "identifyInputsAndOutputs");
+  if (code == 0) code = check_list(model, n_in, in, "input");
+  if (code == 0) code = check_list(model, n_out, out, "output");
+  if (code != 0) return code;
+  if (model->identified) return BAD_DATA("Model_identifyInputsAndOutputs: they are identified already");
+  uint32_t *copy = snn_allocate((size_t)n_in, sizeof(copy[0])), *out_copy = snn_allocate((size_t)n_out, sizeof(copy[0]));
+  uint32_t taken_in = 0, taken_out = 0;
+  if (copy == NULL || out_copy == NULL) code = ANEURALNETWORKS_OUT_OF_MEMORY;
+  if (code == 0) code = take_roles(model, n_in, in, SNN_MODEL_INPUT, &taken_in);
+  if (code == 0) code = take_roles(model, n_out, out, SNN_MODEL_OUTPUT, &taken_out);
+  if (code != 0) {
+    drop_roles(model, taken_in, in);
+    drop_roles(model, taken_out, out);
+    free(copy);
+    free(out_copy);
+    return code;
+  }
+  for (uint32_t i = 0; i < n_in; i++) copy[i] = in[i];
+  for (uint32_t i = 0; i < n_out; i++) out_copy[i] = out[i];
+  model->inputs = copy;
+  model->outputs = out_copy;
+  model->n_inputs = n_in;
+  model->n_outputs = n_out;
+  model->identified = true;
+  return 0;
+}
+
+int snn_model_relax(ANeuralNetworksModel *model, bool allow) {
+  int code = check_open(model, "relaxComputationFloat32toFloat16");
+  if (code == 0) model->relaxed = allow;
+  return code;
+}
