@@ -41,6 +41,9 @@ INLINE_LIMIT = 128
 #: Alignment of constants in the side file.
 SIDE_ALIGNMENT = 64
 
+#: Which of an operation's tensor inputs decides the feature level, where it is not the first.
+_MAIN_TENSOR = {"SELECT": 1, "EMBEDDING_LOOKUP": 1, "HASHTABLE_LOOKUP": 2, "LSH_PROJECTION": 1}
+
 FILE_MODEL = 0
 FILE_SIDE = 1
 
@@ -404,8 +407,9 @@ class ProgramBuilder:
         """Adds an operation; `since` is the feature level that its form needs beyond name and types."""
         outs = (outputs,) if isinstance(outputs, int) else tuple(outputs)
         fact = OPERATIONS[name]
-        kinds = [self.operand(i).type for i in inputs]
-        self.level = max(self.level, fact.level, since, *(fact.types.get(kind, 1) for kind in kinds))
+        tensors = [self.operand(i).type for i in inputs if self.operand(i).type not in SCALARS]
+        main = tensors[_MAIN_TENSOR.get(name, 0)] if tensors else None
+        self.level = max(self.level, fact.level, since, fact.types.get(main, 1) if main is not None else 1)
         self.model.operations.append(ProgramOperation(fact.code, tuple(inputs), outs, self.node))
         self._written.update(outs)
 

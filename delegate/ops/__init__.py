@@ -1,1 +1,72 @@
-"""Support rules and lowerings, one file per operator family."""
+"""The registry: every TFLite operator and the rule that speaks for it, one family per file.
+
+    convolution      CONV_2D DEPTHWISE_CONV_2D TRANSPOSE_CONV
+    pooling          AVERAGE_POOL_2D MAX_POOL_2D L2_POOL_2D
+    fully_connected  FULLY_CONNECTED
+    softmax          SOFTMAX LOG_SOFTMAX
+    elementwise      ADD SUB MUL DIV MAXIMUM MINIMUM POW SQUARED_DIFFERENCE FLOOR_DIV SQUARE ADD_N
+    activation       RELU RELU_N1_TO_1 RELU6 RELU_0_TO_1 LOGISTIC TANH HARD_SWISH ELU PRELU LEAKY_RELU
+    concatenation    CONCATENATION PACK UNPACK SPLIT SPLIT_V
+    reshape          RESHAPE SQUEEZE EXPAND_DIMS
+    pad              PAD PADV2 MIRROR_PAD
+    reduction        MEAN SUM REDUCE_PROD REDUCE_MAX REDUCE_MIN REDUCE_ANY REDUCE_ALL ARG_MAX ARG_MIN
+    resize           RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR
+    quantization     QUANTIZE DEQUANTIZE CAST
+    never            what has no NNAPI form
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from nnapi_toolkit.delegate.graph import Operator
+from nnapi_toolkit.delegate.ops import (
+    activation,
+    concatenation,
+    convolution,
+    elementwise,
+    fully_connected,
+    never,
+    pad,
+    pooling,
+    quantization,
+    reduction,
+    reshape,
+    resize,
+    softmax,
+)
+from nnapi_toolkit.delegate.ops.base import OperatorRule
+from nnapi_toolkit.schema.enums import BuiltinOperator
+
+FAMILIES = (
+    convolution,
+    pooling,
+    fully_connected,
+    softmax,
+    elementwise,
+    activation,
+    concatenation,
+    reshape,
+    pad,
+    reduction,
+    resize,
+    quantization,
+    never,
+)
+
+#: Builtin operator -> its rule; operators that are missing have no NNAPI form (`rule_of` says so).
+RULES: dict[BuiltinOperator, OperatorRule] = {
+    BuiltinOperator[rule.op]: rule for family in FAMILIES for rule in family.RULES
+}
+
+#: Custom code -> its rule.
+CUSTOM_RULES: dict[str, OperatorRule] = {}
+
+_other = cache(never.other)
+
+
+def rule_of(operator: Operator) -> OperatorRule:
+    """The rule that speaks for an operator."""
+    if operator.op == BuiltinOperator.CUSTOM:
+        return CUSTOM_RULES.get(operator.custom_code or "") or _other(operator.name)
+    return RULES.get(operator.op) or _other(operator.op.name)
