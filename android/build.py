@@ -1,14 +1,15 @@
 """Builds the shim and software NNAPI from the sources beside this file, on demand, cached by content.
 
-One list of sources (found by folder), one set of flags (toolchain), one compiler (the ziglang wheel) for all targets:
+One list of sources (found by folder), one set of flags (toolchain), one compiler (the ziglang wheel) for all
+targets:
 
     result = build("host")
     result.shim                # nnapi-shim: the executable that is pushed
     result.shim_library        # libnnapi_shim.so: the same request handler, for cffi
     result.libneuralnetworks   # software NNAPI
 
-Nothing is built twice: objects are kept by the hash of everything that goes into them, products by the hash of all
-sources, flags and the compiler's version. Several processes may build at once.
+Nothing is built twice: objects are kept by the hash of everything that goes into them, products by the hash
+of all sources, flags and the compiler's version. Several processes may build at once.
 """
 
 from __future__ import annotations
@@ -62,7 +63,10 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What `build` made. Sizes in bytes, by the names of the fields; `source_hash` is what the shim tells at hello."""
+    """What `build` made.
+
+    Sizes in bytes, by the names of the fields; `source_hash` (hex) is what the shim tells at hello.
+    """
 
     target: str
     shim: Path
@@ -77,21 +81,24 @@ class BuildResult:
 
 
 class SourceTree:
-    """All native sources as they are now, read once: what is hashed is what is compiled, whoever edits meanwhile."""
+    """All native sources, read once: what is hashed is what is compiled, whoever edits them meanwhile."""
 
     def __init__(self, root: Path = SOURCE_ROOT) -> None:
+        """Reads the sources below `root`."""
         self.files: dict[str, bytes] = {}
         for folder in _FOLDERS:
             for path in sorted((root / folder).glob("*.[chS]")):
                 self.files[f"{folder}/{path.name}"] = path.read_bytes()
         if not self.units("shim"):
             raise BuildError(
-                f"no native sources below {root}", next_step="Reinstall nnapi-toolkit: its files are incomplete."
+                f"no native sources below {root}",
+                next_step="Reinstall nnapi-toolkit: its files are incomplete.",
             )
 
     def units(self, *folders: str) -> list[str]:
         """The C files directly in these folders, sorted."""
-        return [name for name in sorted(self.files) if name.endswith(".c") and name.rpartition("/")[0] in folders]
+        names = (name for name in sorted(self.files) if name.endswith(".c"))
+        return [name for name in names if name.rpartition("/")[0] in folders]
 
     def closure(self, unit: str) -> list[str]:
         """`unit` and every file of the tree that it includes, directly or not, sorted."""
@@ -192,7 +199,8 @@ class _Builder:
                 target=self.target.name,
                 output=done.stderr,
                 next_step="If you did not change the sources, report this with the text above "
-                f"({compiler_version()}); `pip install --force-reinstall nnapi-toolkit ziglang` restores both.",
+                f"({compiler_version()}). To restore both: "
+                "pip install --force-reinstall nnapi-toolkit ziglang",
             )
 
     def products(self, names: Sequence[str], out: Path, progress: Progress) -> None:
@@ -217,7 +225,8 @@ class _Builder:
             for done, (name, (sources, flags)) in enumerate(plans.items(), len(missing)):
                 progress(done, steps, f"linking {name}")
                 objects = [str(self.unit(source).object) for source in sources]
-                self.run([*objects, "-o", str(out / name), *self.link_flags, *flags], folder, f"linking {name}")
+                arguments = [*objects, "-o", str(out / name), *self.link_flags, *flags]
+                self.run(arguments, folder, f"linking {name}")
         progress(steps, steps, "built")
 
     def plan(self, name: str) -> tuple[list[str], tuple[str, ...]]:
@@ -225,12 +234,13 @@ class _Builder:
         shim, softnn = self.tree.units("shim"), self.tree.units("softnn", "softnn/ops")
         if name == SHIM:
             flags = () if self.target.android else ("-ldl",)
-            return (shim + softnn, ("-lm",)) if self.target.static else (shim, flags)
+            return (shim + softnn, ("-lm", "-lpthread")) if self.target.static else (shim, flags)
         if name == SHIM_LIBRARY:
             return [source for source in shim if source != "shim/main.c"], ("-shared", "-ldl")
         if not softnn:
             raise BuildError(f"linking {name}: no sources in softnn/", target=self.target.name)
-        return softnn, ("-shared", f"-Wl,-soname,{name}", "-Wl,-z,defs", "-lm")
+        threads = () if self.target.android else ("-lpthread",)  # part of bionic's libc
+        return softnn, ("-shared", f"-Wl,-soname,{name}", "-Wl,-z,defs", "-lm", *threads)
 
 
 def source_hash(tree: SourceTree, variant: Variant) -> str:
@@ -291,7 +301,7 @@ def build_products(
     progress: Progress | None = None,
     deadline: float = _BUILD_SECONDS,
 ) -> tuple[Path, str]:
-    """Builds some of the products (SHIM, SHIM_LIBRARY, LIBNEURALNETWORKS): (their folder, the source hash)."""
+    """Builds some of SHIM, SHIM_LIBRARY, LIBNEURALNETWORKS: their folder, and the source hash."""
     tree = SourceTree()
     digest = source_hash(tree, variant)
     cache = cache_root()
@@ -373,7 +383,8 @@ def _prune(cache: Path, keep: Path) -> None:
             return 0.0
 
     with contextlib.suppress(OSError):
-        builds = sorted((path for path in (cache / "build").iterdir() if path.is_dir()), key=age, reverse=True)
+        builds = [path for path in (cache / "build").iterdir() if path.is_dir()]
+        builds.sort(key=age, reverse=True)
         for path in builds[_KEPT_BUILDS:]:
             if path != keep and age(path) < time.time() - 86400.0:
                 shutil.rmtree(path, ignore_errors=True)

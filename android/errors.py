@@ -7,7 +7,7 @@
     │   ├── ProgramError    a program file does not verify
     │   ├── LibraryError    libneuralnetworks.so cannot be loaded, or lacks an entry point that is needed
     │   ├── DriverError     an NNAPI call failed: which call, which result code
-    │   ├── WorkerLostError the part of the shim that runs NNAPI is gone; the stream is in step, a new one has started
+    │   ├── WorkerLostError the process that runs NNAPI is gone; the stream is in step, a new one has started
     │   │   ├── ShimCrashedError   it died of a signal, or a driver ended it
     │   │   └── ShimDeadlineError  it was killed because a request took longer than its limit
     │   ├── ShimLostError   the stream ended in mid-session
@@ -58,6 +58,7 @@ class BuildError(AndroidError):
     """The native code could not be built. `output` is what the compiler said, "" if it never ran."""
 
     def __init__(self, message: str, *, target: str = "", output: str = "", next_step: str = "") -> None:
+        """The text is the message, the compiler's output and the next step."""
         parts = [message]
         if output.strip():
             parts.append(output.strip())
@@ -78,6 +79,7 @@ class ShimError(AndroidError):
     """
 
     def __init__(self, text: str, *, request: str = "", status: int = 0, code: int = 0) -> None:
+        """The message is the request's name and the text."""
         super().__init__(f"{request} failed: {text}" if request else text)
         self.text = text
         self.request = request
@@ -114,8 +116,8 @@ class DriverError(ShimError):
 class WorkerLostError(ShimError):
     """The process that runs NNAPI on the device is gone, and with it programs, files and kept tensors.
 
-    The text says in which request and inside which NNAPI call. The channel is still good: a new worker waits for `hello`, `open` and
-    `load`.
+    The text says in which request and inside which NNAPI call. The channel is still good: a new worker waits
+    for `hello`, `open` and `load`.
     """
 
 
@@ -140,7 +142,7 @@ class ShimLostError(ShimError):
 
 
 class ShimTimeoutError(ShimError):
-    """No complete reply before the deadline. The session cannot be used any more: the stream is out of step."""
+    """No complete reply before the deadline. The session is over: its stream is out of step."""
 
 
 def describe_errno(code: int) -> str:

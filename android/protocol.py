@@ -12,13 +12,9 @@ Error replies leave as exceptions (see `nnapi_toolkit.android.errors`). Deadline
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
-from pathlib import Path
-from typing import Any, Protocol, TypeAlias
 
 from .errors import (
     DriverError,
@@ -31,242 +27,69 @@ from .errors import (
     describe_errno,
     result_name,
 )
+from .frames import (
+    CONSTANTS,
+    HASH_BYTES,
+    INLINE,
+    MAX_ECHO,
+    MAX_PAYLOAD,
+    MAX_PROGRAMS,
+    MAX_RANK,
+    MAX_SLOTS,
+    NO_SLOT,
+    NOT_AVAILABLE,
+    OMITTED,
+    SLOT,
+    U32,
+    U64,
+    VERSION,
+    ZEROS,
+    Buffer,
+    Channel,
+    FieldReader,
+    Header,
+    Kind,
+    Reply,
+    Status,
+    bytes_of,
+    check_reply,
+    decode_header,
+    encode_header,
+    encode_shape,
+    encode_text,
+    kind_name,
+)
 
-#: Anything with the buffer protocol: bytes, bytearray, memoryview, a contiguous numpy array.
-Buffer: TypeAlias = Any
+__all__ = [
+    "CONSTANTS",
+    "MAX_ECHO",
+    "MAX_PAYLOAD",
+    "MAX_PROGRAMS",
+    "MAX_RANK",
+    "MAX_SLOTS",
+    "VERSION",
+    "Buffer",
+    "Channel",
+    "ExecuteInput",
+    "ExecuteOutput",
+    "ExecuteResult",
+    "Header",
+    "Hello",
+    "Kind",
+    "LoadResult",
+    "NnapiDevice",
+    "Reply",
+    "ShimClient",
+    "Stats",
+    "Status",
+    "Tensor",
+    "check_reply",
+    "decode_header",
+    "encode_header",
+    "error_of",
+]
 
-PROTOCOL_HEADER = Path(__file__).resolve().parent / "shim" / "protocol.h"
-
-
-def read_constants(text: str) -> dict[str, int]:
-    """The `#define NTK_NAME number` lines of protocol.h."""
-    found = re.findall(r"^#define (NTK_\w+)[ \t]+(0[xX][0-9a-fA-F]+|\d+)\b", text, re.MULTILINE)
-    return {name: int(value, 0) for name, value in found}
-
-
-CONSTANTS = read_constants(PROTOCOL_HEADER.read_text(encoding="utf-8"))
-VERSION = CONSTANTS["NTK_PROTOCOL_VERSION"]
-MAGIC = CONSTANTS["NTK_MAGIC"]
-HEADER_BYTES = CONSTANTS["NTK_HEADER_BYTES"]
-MAX_PAYLOAD = CONSTANTS["NTK_MAX_PAYLOAD"]
-MAX_PROGRAM = CONSTANTS["NTK_MAX_PROGRAM"]
-MAX_PROGRAMS = CONSTANTS["NTK_MAX_PROGRAMS"]
-MAX_ECHO = CONSTANTS["NTK_MAX_ECHO"]
-MAX_SLOTS = CONSTANTS["NTK_MAX_SLOTS"]
-MAX_RANK = CONSTANTS["NTK_MAX_RANK"]
-HASH_BYTES = CONSTANTS["NTK_HASH_BYTES"]
-NO_SLOT = CONSTANTS["NTK_NO_SLOT"]
-NOT_AVAILABLE = 2**64 - 1
-
-
-class Kind(IntEnum):
-    """Kinds of requests."""
-
-    HELLO = CONSTANTS["NTK_HELLO"]
-    OPEN = CONSTANTS["NTK_OPEN"]
-    LOAD = CONSTANTS["NTK_LOAD"]
-    SUPPORTED = CONSTANTS["NTK_SUPPORTED"]
-    EXECUTE = CONSTANTS["NTK_EXECUTE"]
-    READ = CONSTANTS["NTK_READ"]
-    WRITE = CONSTANTS["NTK_WRITE"]
-    DROP = CONSTANTS["NTK_DROP"]
-    UNLOAD = CONSTANTS["NTK_UNLOAD"]
-    STATS = CONSTANTS["NTK_STATS"]
-    ECHO = CONSTANTS["NTK_ECHO"]
-    BYE = CONSTANTS["NTK_BYE"]
-
-
-class Status(IntEnum):
-    """Status of a reply."""
-
-    OK = CONSTANTS["NTK_STATUS_OK"]
-    MALFORMED = CONSTANTS["NTK_STATUS_MALFORMED"]
-    VERSION = CONSTANTS["NTK_STATUS_VERSION"]
-    STATE = CONSTANTS["NTK_STATUS_STATE"]
-    PROGRAM = CONSTANTS["NTK_STATUS_PROGRAM"]
-    SYSTEM = CONSTANTS["NTK_STATUS_SYSTEM"]
-    LIBRARY = CONSTANTS["NTK_STATUS_LIBRARY"]
-    NNAPI = CONSTANTS["NTK_STATUS_NNAPI"]
-    CRASHED = CONSTANTS["NTK_STATUS_CRASHED"]
-    DEADLINE = CONSTANTS["NTK_STATUS_DEADLINE"]
-
-
-_INLINE = CONSTANTS["NTK_INLINE"]
-_SLOT = CONSTANTS["NTK_SLOT"]
-_OMITTED = CONSTANTS["NTK_OMITTED"]
-_ZEROS = bytes(8)
-
-# --- frames ------------------------------------------------------------------------------------------------------
-
-_HEADER = struct.Struct("<IHHIiQ")
-_U32 = struct.Struct("<I")
-_U64 = struct.Struct("<Q")
-_DIMS = [struct.Struct(f"<{rank}I") for rank in range(MAX_RANK + 1)]
-assert _HEADER.size == HEADER_BYTES
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """The 24 bytes in front of each payload."""
-
-    kind: int
-    id: int
-    length: int
-    status: int = 0
-    code: int = 0
-
-
-def encode_header(kind: int, id: int, length: int, status: int = 0, code: int = 0) -> bytes:
-    """The header of a frame; ProtocolError where the payload is longer than the protocol allows."""
-    if length > MAX_PAYLOAD:
-        raise ProtocolError(
-            f"a payload of {length} bytes (at most {MAX_PAYLOAD}): split the request", request=kind_name(kind)
-        )
-    return _HEADER.pack(MAGIC, kind, status, id, code, length)
-
-
-def decode_header(data: Buffer) -> Header:
-    """The header in `data`; ProtocolError where it is none."""
-    magic, kind, status, id, code, length = _HEADER.unpack(data)
-    if magic != MAGIC:
-        raise ProtocolError(
-            f"the stream is not the shim's: {bytes(data)!r} where a frame should begin. "
-            "Something else was started, or it printed into the stream."
-        )
-    if length > MAX_PAYLOAD:
-        raise ProtocolError(f"a reply of {length} bytes (at most {MAX_PAYLOAD})", request=kind_name(kind))
-    return Header(kind, id, length, status, code)
-
-
-def check_reply(header: Header, kind: int, id: int) -> None:
-    """ProtocolError unless the header is that of the reply to the request (kind, id)."""
-    if header.status == Status.MALFORMED and header.id != id:
-        return  # the shim could not read the request's header; its text says so
-    if header.kind != kind or header.id != id:
-        raise ProtocolError(
-            f"the reply is to {kind_name(header.kind)} number {header.id}, not to {kind_name(kind)} number {id}: "
-            "the stream is out of step; close the session",
-            request=kind_name(kind),
-        )
-
-
-def kind_name(kind: int) -> str:
-    """`EXECUTE` for 5; `kind 99` for an unknown one."""
-    try:
-        return Kind(kind).name
-    except ValueError:
-        return f"kind {kind}"
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """One reply. The payload is writable memory of its own, aligned to 8 bytes."""
-
-    kind: int
-    status: int
-    code: int
-    payload: memoryview
-
-
-class Channel(Protocol):
-    """The road to a shim: one request, one reply, one at a time."""
-
-    def request(self, kind: int, parts: Sequence[Buffer], deadline: float) -> Reply:
-        """Sends a request whose payload is the parts one after another, and waits for its reply.
-
-        Args:
-            kind: One of `Kind`.
-            parts: Bytes-like; sent as they are, without being joined. They are not kept.
-            deadline: Seconds until the whole reply must be there.
-
-        Raises:
-            ShimLostError: the shim or the road to it is gone.
-            ShimTimeoutError: the deadline passed; the channel cannot be used again.
-            ProtocolError: what came back is not a reply to this request.
-        """
-        ...
-
-    def close(self) -> None:
-        """Ends the road; may be called twice."""
-        ...
-
-
-# --- fields ------------------------------------------------------------------------------------------------------
-
-
-class _Reader:
-    """Takes fields off a reply's payload."""
-
-    def __init__(self, payload: memoryview, kind: int) -> None:
-        self.payload = payload
-        self.kind = kind
-        self.at = 0
-
-    def take(self, length: int) -> memoryview:
-        end = self.at + length
-        if end > len(self.payload):
-            raise ProtocolError(
-                f"a reply of {len(self.payload)} bytes ends before byte {end}", request=kind_name(self.kind)
-            )
-        piece = self.payload[self.at : end]
-        self.at = end
-        return piece
-
-    def u32(self) -> int:
-        return int(_U32.unpack(self.take(4))[0])
-
-    def i32(self) -> int:
-        return int.from_bytes(self.take(4), "little", signed=True)
-
-    def u64(self) -> int:
-        return int(_U64.unpack(self.take(8))[0])
-
-    def dims(self) -> tuple[int, ...]:
-        rank = self.u32()
-        if rank > MAX_RANK:
-            raise ProtocolError(f"a shape of rank {rank} (at most {MAX_RANK})", request=kind_name(self.kind))
-        return _DIMS[rank].unpack(self.take(4 * rank))
-
-    def text(self) -> str:
-        return bytes(self.take(self.u32())).decode("utf-8", "replace")
-
-    def pad(self) -> None:
-        self.take(-self.at % 8)
-
-    def end(self) -> None:
-        if self.at != len(self.payload):
-            raise ProtocolError(
-                f"a reply with {len(self.payload) - self.at} bytes too many", request=kind_name(self.kind)
-            )
-
-
-def _text(value: str) -> bytes:
-    data = value.encode("utf-8")
-    if b"\0" in data:
-        raise ValueError(f"a NUL in {value!r}")
-    return _U32.pack(len(data)) + data
-
-
-def _bytes_of(data: Buffer, what: str) -> memoryview:
-    view = memoryview(data)
-    if not view.contiguous:
-        raise ValueError(f"{what}: its bytes are not contiguous; copy it first (numpy.ascontiguousarray)")
-    if view.nbytes == 0:
-        return memoryview(b"")
-    return view if view.format == "B" and view.ndim == 1 else view.cast("B")
-
-
-def _shape(shape: Sequence[int], what: str) -> bytes:
-    if len(shape) > MAX_RANK:
-        raise ValueError(f"{what}: rank {len(shape)} (at most {MAX_RANK})")
-    return _U32.pack(len(shape)) + _DIMS[len(shape)].pack(*shape)
-
-
-def _optional_ns(value: int) -> int | None:
-    return None if value == NOT_AVAILABLE else value
-
-
-# --- what requests take and replies give --------------------------------------------------------------------------
+# --- what requests take and replies give -------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,8 +126,8 @@ class Hello:
 class LoadResult:
     """A compiled program. Times in nanoseconds of the device's clock.
 
-    `mapped_bytes` of its constants are used where they lie in the pushed files, `copied_bytes` were copied: small ones, misaligned
-    ones, and all of them where a driver may not map files.
+    `mapped_bytes` of its constants are used where they lie in the pushed files, `copied_bytes` were copied:
+    small ones, misaligned ones, and all of them where a driver may not map files.
     """
 
     build_ns: int
@@ -320,7 +143,7 @@ class ExecuteInput:
     """One input of an execution.
 
     Attributes:
-        slot: Without `data`: the slot that holds the tensor. With it: the slot that keeps it too, None = do not keep.
+        slot: Without `data`: the slot that holds the tensor. With it: the slot that keeps it too, if any.
         data: The tensor's bytes; None = it is in `slot`.
         shape: Needed where the program leaves dimensions open; () = as the program declares them.
         omitted: An optional operand without a value.
@@ -349,7 +172,7 @@ class ExecuteOutput:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A tensor that came back: `data` is a view into the reply (empty where it was not sent), `length` its bytes."""
+    """A tensor that came back: `data` is a view into the reply, empty where it was not sent."""
 
     data: memoryview
     shape: tuple[int, ...]
@@ -360,8 +183,8 @@ class Tensor:
 class ExecuteResult:
     """One execution. Times in nanoseconds of the device's clock.
 
-    `execute_ns` is inside NNAPI, `request_ns` from the arrival of the request to the reply; `hardware_ns` and `driver_ns` are what the
-    driver says of itself, None where it does not.
+    `execute_ns` is inside NNAPI, `request_ns` from the arrival of the request to the reply; `hardware_ns` and
+    `driver_ns` are what the driver says of itself, None where it does not.
     """
 
     outputs: tuple[Tensor, ...]
@@ -383,7 +206,11 @@ class Stats:
     descriptors: int
 
 
-# --- the client --------------------------------------------------------------------------------------------------
+def _optional_ns(value: int) -> int | None:
+    return None if value == NOT_AVAILABLE else value
+
+
+# --- the client --------------------------------------------------------------------------------------------
 
 _ERRORS: dict[int, type[ShimError]] = {
     Status.MALFORMED: ProtocolError,
@@ -411,7 +238,7 @@ def error_of(reply: Reply) -> ShimError:
     """The exception that an error reply stands for."""
     request = kind_name(reply.kind)
     try:
-        text = _Reader(reply.payload, reply.kind).text()
+        text = FieldReader(reply.payload, reply.kind).text()
     except ProtocolError:
         text = f"status {reply.status} without a text"
     if reply.status == Status.NNAPI:
@@ -428,17 +255,20 @@ def error_of(reply: Reply) -> ShimError:
 
 
 class ShimClient:
-    """Requests to a shim, as methods. Every method raises what `Channel.request` raises, and what `error_of` makes of error replies."""
+    """Requests to a shim, as methods.
+
+    Every method raises what `Channel.request` raises, and what `error_of` makes of error replies.
+    """
 
     def __init__(self, channel: Channel) -> None:
         """`channel` stays the caller's as far as `close` is not called."""
         self.channel = channel
 
-    def _request(self, kind: Kind, parts: Sequence[Buffer], deadline: float) -> _Reader:
+    def _request(self, kind: Kind, parts: Sequence[Buffer], deadline: float) -> FieldReader:
         reply = self.channel.request(kind, parts, deadline)
         if reply.status != Status.OK:
             raise error_of(reply)
-        return _Reader(reply.payload, kind)
+        return FieldReader(reply.payload, kind)
 
     def hello(
         self,
@@ -450,14 +280,15 @@ class ShimClient:
     ) -> Hello:
         """Greets the shim: it must be of this protocol version and, with `build_hash` (hex), of that build.
 
-        `load_limit` and `execute_limit` (seconds, 0 = none) are watched over on the device itself: a worker that takes longer over a
-        request is killed there, whatever the driver does, and the request fails with ShimDeadlineError.
+        `load_limit` and `execute_limit` (seconds, 0 = none) are watched over on the device itself: a worker
+        that takes longer over a request is killed there, whatever the driver does, and the request fails with
+        ShimDeadlineError.
         """
         digest = bytes.fromhex(build_hash) if build_hash else bytes(HASH_BYTES)
         if len(digest) != HASH_BYTES:
             raise ValueError(f"a build hash of {len(digest)} bytes ({HASH_BYTES} are needed)")
         limits = struct.pack("<II", round(load_limit * 1000), round(execute_limit * 1000))
-        fields = self._request(Kind.HELLO, [_U32.pack(VERSION) + digest + limits], deadline)
+        fields = self._request(Kind.HELLO, [U32.pack(VERSION) + digest + limits], deadline)
         version, theirs = fields.u32(), bytes(fields.take(HASH_BYTES)).hex()
         if version != VERSION:
             raise ProtocolError(f"the shim speaks protocol {version}, this host {VERSION}", request="HELLO")
@@ -478,8 +309,11 @@ class ShimClient:
         *,
         deadline: float = 30.0,
     ) -> None:
-        """Names the files (paths on the device, sizes in bytes) that the constants of programs loaded from now on lie in."""
-        parts = [_text(model_path), _U64.pack(model_size), _text(side_path), _U64.pack(side_size)]
+        """Names the files that the constants of programs loaded from now on lie in.
+
+        Paths on the device, sizes in bytes; a size that is not the file's is an error.
+        """
+        parts = [encode_text(model_path), U64.pack(model_size), encode_text(side_path), U64.pack(side_size)]
         self._request(Kind.OPEN, [b"".join(parts)], deadline).end()
 
     def load(
@@ -511,12 +345,13 @@ class ShimClient:
             burst: Use a burst object where there are any (feature level 3).
             copy_constants: Do not let drivers map the files.
             timeout: Seconds that NNAPI gives its driver, 0 = no limit. Feature level 4, one device.
-            cache_directory, cache_token: For NNAPI's compilation cache; the token has 32 bytes. Feature level 3.
+            cache_directory, cache_token: For NNAPI's compilation cache; 32 bytes of token. Feature level 3.
         """
         options = _load_options(number, program, device, devices, preference, priority, relax_fp16, burst,
                                 copy_constants, timeout, cache_directory, cache_token)  # fmt: skip
         fields = self._request(Kind.LOAD, options, deadline)
-        result = LoadResult(fields.u64(), fields.u64(), fields.u32(), fields.u32(), fields.u64(), fields.u64())
+        build_ns, compile_ns, inputs, outputs = fields.u64(), fields.u64(), fields.u32(), fields.u32()
+        result = LoadResult(build_ns, compile_ns, inputs, outputs, fields.u64(), fields.u64())
         fields.end()
         return result
 
@@ -529,7 +364,10 @@ class ShimClient:
         relax_fp16: bool = False,
         deadline: float = 120.0,
     ) -> list[bool]:
-        """Which operations of the program's main model do the devices (default: all) support? Feature level 3."""
+        """Which operations of the program's main model do the devices (none named: all) support?
+
+        Needs feature level 3.
+        """
         options = _load_options(0, program, device, devices, relax_fp16=relax_fp16)
         fields = self._request(Kind.SUPPORTED, options, deadline)
         answers = [answer != 0 for answer in fields.take(fields.u32())]
@@ -559,7 +397,7 @@ class ShimClient:
 
     def read(self, slot: int, *, deadline: float = 60.0) -> Tensor:
         """The tensor that a slot keeps."""
-        fields = self._request(Kind.READ, [_U32.pack(slot)], deadline)
+        fields = self._request(Kind.READ, [U32.pack(slot)], deadline)
         length, shape = fields.u64(), fields.dims()
         fields.pad()
         data = fields.take(length)
@@ -568,17 +406,17 @@ class ShimClient:
 
     def write(self, slot: int, data: Buffer, shape: Sequence[int] = (), *, deadline: float = 60.0) -> None:
         """Puts a tensor into a slot."""
-        view = _bytes_of(data, f"slot {slot}")
-        fields = _U32.pack(slot) + _U64.pack(view.nbytes) + _shape(shape, f"slot {slot}")
-        self._request(Kind.WRITE, [fields + _ZEROS[: -len(fields) % 8], view], deadline).end()
+        view = bytes_of(data, f"slot {slot}")
+        fields = U32.pack(slot) + U64.pack(view.nbytes) + encode_shape(shape, f"slot {slot}")
+        self._request(Kind.WRITE, [fields + ZEROS[: -len(fields) % 8], view], deadline).end()
 
     def drop(self, slot: int, *, deadline: float = 30.0) -> None:
         """Frees a slot that holds a tensor."""
-        self._request(Kind.DROP, [_U32.pack(slot)], deadline).end()
+        self._request(Kind.DROP, [U32.pack(slot)], deadline).end()
 
     def unload(self, number: int, *, deadline: float = 60.0) -> None:
         """Frees a loaded program."""
-        self._request(Kind.UNLOAD, [_U32.pack(number)], deadline).end()
+        self._request(Kind.UNLOAD, [U32.pack(number)], deadline).end()
 
     def stats(self, *, deadline: float = 30.0) -> Stats:
         """What the worker on the device holds."""
@@ -589,7 +427,7 @@ class ShimClient:
 
     def echo(self, data: Buffer, *, deadline: float = 60.0) -> memoryview:
         """The same bytes back: what the road costs without any NNAPI."""
-        return self._request(Kind.ECHO, [_bytes_of(data, "echo")], deadline).payload
+        return self._request(Kind.ECHO, [bytes_of(data, "echo")], deadline).payload
 
     def bye(self, *, deadline: float = 10.0) -> None:
         """Ends the session; the shim frees everything and exits."""
@@ -624,7 +462,7 @@ def _load_options(
         | (CONSTANTS["NTK_LOAD_BURST"] if burst else 0)
         | (CONSTANTS["NTK_LOAD_COPY"] if copy_constants else 0)
     )
-    view = _bytes_of(program, f"program {number}")
+    view = bytes_of(program, f"program {number}")
     fields = struct.pack(f"<II{len(devices)}I", number, len(devices), *devices)
     fields += struct.pack(
         "<iiIQ",
@@ -633,7 +471,7 @@ def _load_options(
         flags,
         round(timeout * 1e9),
     )
-    fields += _text(cache_directory) + cache_token.ljust(HASH_BYTES, b"\0") + _U64.pack(view.nbytes)
+    fields += encode_text(cache_directory) + cache_token.ljust(HASH_BYTES, b"\0") + U64.pack(view.nbytes)
     return [fields, view]
 
 
@@ -649,28 +487,28 @@ def _execute_parts(
     fields = bytearray(_EXECUTE.pack(number, flags, round(timeout * 1e9), len(inputs), len(outputs)))
     parts: list[Buffer] = [fields]
     for index, value in enumerate(inputs):
-        source, length = _INLINE, 0
+        source, length = INLINE, 0
         if value.omitted:
-            source = _OMITTED
+            source = OMITTED
         elif value.data is None:
             if value.slot is None:
                 raise ValueError(f"input {index} of program {number} has neither data nor a slot")
-            source = _SLOT
+            source = SLOT
         else:
-            view = _bytes_of(value.data, f"input {index} of program {number}")
+            view = bytes_of(value.data, f"input {index} of program {number}")
             length = view.nbytes
             parts.append(view)
             if length % 8:
-                parts.append(_ZEROS[: -length % 8])
+                parts.append(ZEROS[: -length % 8])
         fields += _INPUT.pack(NO_SLOT if value.slot is None else value.slot, source, length)
-        fields += _shape(value.shape, f"input {index} of program {number}")
+        fields += encode_shape(value.shape, f"input {index} of program {number}")
     for output in outputs:
         fields += _OUTPUT.pack(NO_SLOT if output.slot is None else output.slot, output.send, output.capacity)
-    fields += _ZEROS[: -len(fields) % 8]
+    fields += ZEROS[: -len(fields) % 8]
     return parts
 
 
-def _executed(fields: _Reader) -> ExecuteResult:
+def _executed(fields: FieldReader) -> ExecuteResult:
     """Reads the reply to EXECUTE."""
     execute_ns, hardware_ns, driver_ns, request_ns, count = _EXECUTED.unpack(fields.take(_EXECUTED.size))
     shapes = [(fields.u64(), fields.u32(), fields.dims()) for _ in range(count)]

@@ -1,7 +1,8 @@
-"""Compiler, targets and flags: everything that decides what the native build's output is, apart from the sources."""
+"""Compiler, targets and flags: all that decides what the native build puts out, apart from the sources."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
@@ -20,8 +21,9 @@ GLIBC = "2.17"
 class Target:
     """One machine to build for.
 
-    `name` is what the user writes, `triple` what the compiler gets. `static` targets have no dynamic linker (they run
-    under qemu-user): software NNAPI is linked into the shim there. `android` targets use the sysroot of this tree.
+    `name` is what the user writes, `triple` what the compiler gets. `static` targets have no dynamic linker
+    (they run under qemu-user): software NNAPI is linked into the shim there. `android` targets use this
+    tree's sysroot.
     """
 
     name: str
@@ -35,7 +37,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Variant:
-    """How to compile: release (default), with UBSan (ends the process at the first finding), or for a debugger."""
+    """How to compile: for release, with UBSan (ends the process at a finding), or for a debugger."""
 
     sanitize: bool = False
     debug: bool = False
@@ -43,6 +45,7 @@ class Variant:
     link_flags: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
+        """Works out the flags."""
         flags = ["-O0" if self.debug else "-O1" if self.sanitize else "-O2"]
         if self.sanitize:
             flags += ["-fsanitize=undefined", "-fno-sanitize-recover=all"]
@@ -87,9 +90,9 @@ def host_target() -> Target:
     machine = _HOST_MACHINES.get(platform.machine().lower())
     if sys.platform != "linux" or machine is None:
         raise BuildError(
-            f"target host: {sys.platform} on {platform.machine()} is not supported (Linux on x86-64 or arm64 is)",
+            f"target host: {sys.platform} on {platform.machine()} is not supported (Linux on x86-64, arm64)",
             target="host",
-            next_step="Use a phone (--device SERIAL) or the CPU reference (--device cpu): neither needs a host build.",
+            next_step="Use a phone (--device SERIAL) or the CPU reference (--device cpu): neither needs it.",
         )
     return Target("host", f"{machine}-linux-gnu.{GLIBC}", host=True)
 
@@ -97,10 +100,8 @@ def host_target() -> Target:
 def targets() -> dict[str, Target]:
     """All targets by name, `host` first where this machine is one."""
     found: list[Target] = []
-    try:
+    with contextlib.suppress(BuildError):
         found.append(host_target())
-    except BuildError:
-        pass
     found += [
         Target("aarch64-linux", "aarch64-linux-musl", ("-DNTK_STATIC_LIBRARY",), ("-static",), static=True),
         Target("arm-linux", "arm-linux-musleabihf", ("-DNTK_STATIC_LIBRARY",), ("-static",), static=True),

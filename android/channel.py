@@ -1,0 +1,162 @@
+"""Frames over a byte stream: a subprocess's pipes, a socket, whatever adb opens.
+
+`StreamChannel` knows frames, `Transport` knows bytes. `DescriptorTransport` serves everything that has file
+descriptors; others need just the three methods.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from .errors import ShimLostError, ShimTimeoutError
+from .frames import (
+    HEADER_BYTES,
+    Buffer,
+    Reply,
+    bytes_of,
+    check_reply,
+    decode_header,
+    encode_header,
+    kind_name,
+)
+
+#: Buffers for one writev: below every system's limit.
+_MAX_VECTORS = 64
+
+
+class Transport(Protocol):
+    """A byte stream in both directions. `end` is a time of `time.monotonic()`."""
+
+    def send(self, parts: Sequence[memoryview], end: float) -> None:
+        """Sends all bytes. EOFError or OSError: the other end is gone; TimeoutError: too late."""
+        ...
+
+    def receive_into(self, view: memoryview, end: float) -> None:
+        """Fills the view. Raises as `send`."""
+        ...
+
+    def close(self) -> None:
+        """Closes the stream; may be called twice."""
+        ...
+
+
+class StreamChannel:
+    """A `Channel` over a `Transport`. Not for several threads at once."""
+
+    def __init__(self, transport: Transport, *, describe: Callable[[], str] | None = None) -> None:
+        """`describe` is asked for more words when the stream ends early: an exit code, a log, the serial."""
+        self.transport = transport
+        self._describe = describe
+        self._id = 0
+        self._broken: str | None = None
+
+    def request(self, kind: int, parts: Sequence[Buffer], deadline: float) -> Reply:
+        """See `Channel.request`."""
+        if self._broken is not None:
+            raise ShimLostError(f"the session is over: {self._broken}", request=kind_name(kind))
+        end = time.monotonic() + deadline
+        views = [view for view in (bytes_of(part, kind_name(kind)) for part in parts) if len(view)]
+        self._id = self._id % 0xFFFFFFFF + 1
+        header = encode_header(kind, self._id, sum(map(len, views)))
+        self._broken = "an earlier request was interrupted"
+        try:
+            self.transport.send([memoryview(header), *views], end)
+            reply = self._receive(kind, end)
+        except TimeoutError:
+            self._broken = f"{kind_name(kind)} was not answered in time"
+            raise ShimTimeoutError(
+                f"no answer within {deadline:g} s. The device is slow, or its driver hangs: try a longer "
+                "deadline, or `nnapi doctor`.",
+                request=kind_name(kind),
+            ) from None
+        except (EOFError, OSError) as error:
+            more = self._describe() if self._describe else ""
+            self._broken = f"the stream ended in {kind_name(kind)}"
+            raise ShimLostError(
+                f"the shim's stream ended before its answer ({str(error) or 'end of file'})"
+                + (f"; {more}" if more else ""),
+                request=kind_name(kind),
+            ) from error
+        self._broken = None
+        return reply
+
+    def _receive(self, kind: int, end: float) -> Reply:
+        raw = bytearray(HEADER_BYTES)
+        self.transport.receive_into(memoryview(raw), end)
+        header = decode_header(raw)
+        check_reply(header, kind, self._id)
+        payload = memoryview(bytearray(header.length))
+        if header.length:
+            self.transport.receive_into(payload, end)
+        return Reply(header.kind, header.status, header.code, payload)
+
+    def close(self) -> None:
+        """Closes the stream: the shim ends with it."""
+        self._broken = "it was closed"
+        self.transport.close()
+
+
+class DescriptorTransport:
+    """A `Transport` over file descriptors (the same one twice for a socket), which become non-blocking."""
+
+    def __init__(self, read_fd: int, write_fd: int, close: Callable[[], None] | None = None) -> None:
+        """`close` closes what owns the descriptors; without it they are closed themselves."""
+        self._read_fd = read_fd
+        self._write_fd = write_fd
+        self._close: Callable[[], None] | None = close or self._close_descriptors
+        os.set_blocking(read_fd, False)
+        os.set_blocking(write_fd, False)
+
+    def _close_descriptors(self) -> None:
+        for fd in {self._read_fd, self._write_fd}:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+    @staticmethod
+    def _wait(fd: int, event: int, end: float) -> None:
+        left = end - time.monotonic()
+        poll = select.poll()
+        poll.register(fd, event)
+        if left <= 0 or not poll.poll(left * 1000):
+            raise TimeoutError
+
+    def send(self, parts: Sequence[memoryview], end: float) -> None:
+        """See `Transport.send`: scattered parts leave with writev, without being joined."""
+        todo = [part for part in parts if len(part)]
+        first = 0
+        while first < len(todo):
+            try:
+                sent = os.writev(self._write_fd, todo[first : first + _MAX_VECTORS])
+            except BlockingIOError:
+                self._wait(self._write_fd, select.POLLOUT, end)
+                continue
+            while sent:
+                piece = min(sent, len(todo[first]))
+                sent -= piece
+                if piece == len(todo[first]):
+                    first += 1
+                else:
+                    todo[first] = todo[first][piece:]
+
+    def receive_into(self, view: memoryview, end: float) -> None:
+        """See `Transport.receive_into`."""
+        while len(view):
+            try:
+                count = os.readv(self._read_fd, [view])
+            except BlockingIOError:
+                self._wait(self._read_fd, select.POLLIN, end)
+                continue
+            if count == 0:
+                raise EOFError
+            view = view[count:]
+
+    def close(self) -> None:
+        """Closes the descriptors once."""
+        close, self._close = self._close, None
+        if close is not None:
+            close()
