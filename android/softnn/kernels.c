@@ -10,6 +10,10 @@ static size_t panels(size_t n, size_t columns) { return (n + columns - 1) / colu
 
 size_t snn_converted_bytes(const SnnKernels *kernels, size_t k) { return snn_align(k, kernels->q_unit) * kernels->q_element; }
 
+uint32_t snn_packing_tag(const SnnKernels *kernels) {
+  return kernels->q_columns | kernels->q_unit << 8 | kernels->q_element << 12 | kernels->f_columns << 16;
+}
+
 static bool packed_bytes(size_t n, size_t k, size_t columns, size_t unit, size_t element, size_t *weights, size_t *all) {
   size_t padded_n = panels(n, columns) * columns, padded_k = snn_align(k, unit);
   size_t elements, bytes, bias;

@@ -99,6 +99,8 @@ SnnFMatrix snn_fmatrix_pack(const SnnKernels *kernels, void *memory, const SnnWe
 /* The descriptions of what was packed there earlier. */
 SnnQMatrix snn_qmatrix_at(const SnnKernels *kernels, const void *memory, size_t n, size_t k, SnnStored weight_form);
 SnnFMatrix snn_fmatrix_at(const SnnKernels *kernels, const void *memory, size_t n, size_t k, float lo, float hi);
+/* Tells packed forms apart (for snn_packed). */
+uint32_t snn_packing_tag(const SnnKernels *kernels);
 /* Bytes of one converted row. */
 size_t snn_converted_bytes(const SnnKernels *kernels, size_t k);
 

@@ -26,7 +26,7 @@ typedef struct {
   uint32_t groups, group_in, group_out, element;
   uint32_t phase_rows, phase_columns; /* transposed: how many phases; else 1 and 1 */
   size_t packed_step;                 /* bytes of one packed matrix: phase i, group g is number i * groups + g */
-  void *packed;                       /* NULL while the weights are not constant */
+  const void *packed;                 /* NULL while the weights are not constant */
   uint32_t tile_rows;
   size_t tile_bytes, converted_bytes; /* raw rows; converted rows and their sums */
   size_t nhwc_in, nhwc_out, packed_at, tiles_at; /* in the scratch memory */
@@ -149,32 +149,40 @@ static int plan_scratch(SnnNode *node, Conv *conv, size_t packed_bytes) {
   return SNN_OK;
 }
 
-/* Turns the draft into the node's parameters: the record, output scaling, packed weights in one block. */
+/* What the packed form depends on beside the filter: the kernels, and which taps each phase of a transposed convolution has. */
+static uint32_t packing_tag(const Conv *conv) {
+  uint32_t tag = snn_packing_tag(conv->kernels);
+  if (!conv->transposed) return tag;
+  const SnnAxis *y = &conv->window.y, *x = &conv->window.x;
+  const int32_t parts[] = {y->stride, y->before % y->stride, x->stride, x->before % x->stride};
+  for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) tag = (tag ^ (uint32_t)parts[i]) * 16777619u;
+  return tag;
+}
+
+/* Turns the draft into the node's parameters, with the output scaling behind them, and packs the weights. */
 static int build(SnnNode *node, Conv *draft) {
   size_t channels = draft->out.channels, padded = channels + draft->kernels->q_columns;
   size_t matrices, packed_bytes;
   SNN_CHECK(node, snn_size_mul((size_t)draft->phase_rows * draft->phase_columns, draft->groups, &matrices) &&
                       snn_size_mul(matrices, draft->packed_step, &packed_bytes), "the filter is too large");
   SNN_TRY(plan_scratch(node, draft, packed_bytes));
-  bool constant = snn_weights_constant(node);
   size_t requant_at = snn_align(sizeof(Conv), 64);
-  size_t packed_at = requant_at + (draft->quantized ? snn_align(snn_requant_bytes(padded), 64) : 0);
-  SNN_CHECK(node, packed_bytes < SIZE_MAX / 2 - packed_at, "the filter is too large");
-  char *block = snn_params(node, packed_at + (constant ? packed_bytes : 0) + 64);
+  char *block = snn_params(node, requant_at + (draft->quantized ? snn_requant_bytes(padded) : 0));
   if (block == NULL) return SNN_NO_MEMORY;
   Conv *conv = (Conv *)(void *)block;
   *conv = *draft;
-  block = (char *)snn_align((size_t)(uintptr_t)block, 64);
   if (conv->quantized) {
     bool wide = node->in[CONV_FILTER]->type != ANEURALNETWORKS_TENSOR_QUANT8_ASYMM;
     SNN_TRY(snn_requant_fill(node, block + requant_at, channels, padded, conv->window.fuse, wide, &conv->requant));
   } else {
     SNN_TRY(snn_fused_range_float(node, conv->window.fuse, &conv->lo, &conv->hi));
   }
-  if (constant) {
-    conv->packed = block + packed_at;
-    pack_all(conv, node, conv->packed);
-  }
+  if (!snn_weights_constant(node)) return SNN_OK;
+  bool fresh;
+  void *packed = snn_packed(node, packing_tag(conv), packed_bytes, &fresh);
+  if (packed == NULL) return SNN_NO_MEMORY;
+  if (fresh) pack_all(conv, node, packed);
+  conv->packed = packed;
   return SNN_OK;
 }
 

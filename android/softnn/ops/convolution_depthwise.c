@@ -53,21 +53,20 @@ static int plan_scratch(SnnNode *node, Depthwise *dw) {
 }
 
 static int build(SnnNode *node, Depthwise *draft) {
-  size_t channels = draft->out.channels, requant_at = sizeof(Depthwise);
-  size_t weights_at = requant_at + (draft->quantized ? snn_requant_bytes(channels) : 0);
-  size_t weights = draft->quantized && draft->constant ? draft->taps * channels * sizeof(int16_t) : 0;
-  char *block = snn_params(node, weights_at + weights);
+  size_t channels = draft->out.channels;
+  char *block = snn_params(node, sizeof(Depthwise) + (draft->quantized ? snn_requant_bytes(channels) : 0));
   if (block == NULL) return SNN_NO_MEMORY;
   Depthwise *dw = (Depthwise *)(void *)block;
   *dw = *draft;
   if (!dw->quantized) return snn_fused_range_float(node, dw->window.fuse, &dw->lo, &dw->hi);
   bool wide = node->in[CONV_FILTER]->type != ANEURALNETWORKS_TENSOR_QUANT8_ASYMM;
-  SNN_TRY(snn_requant_fill(node, block + requant_at, channels, channels, dw->window.fuse, wide, &dw->requant));
-  if (dw->constant) {
-    int16_t *widened = (int16_t *)(void *)(block + weights_at);
-    widen_weights(dw, node->in[CONV_FILTER], widened);
-    dw->weights = widened;
-  }
+  SNN_TRY(snn_requant_fill(node, block + sizeof(Depthwise), channels, channels, dw->window.fuse, wide, &dw->requant));
+  if (!dw->constant) return SNN_OK;
+  bool fresh;
+  int16_t *widened = snn_packed(node, snn_packing_tag(dw->kernels), dw->taps * channels * sizeof(int16_t), &fresh);
+  if (widened == NULL) return SNN_NO_MEMORY;
+  if (fresh) widen_weights(dw, node->in[CONV_FILTER], widened);
+  dw->weights = widened;
   return SNN_OK;
 }
 

@@ -1,6 +1,4 @@
 /* FULLY_CONNECTED: the input flattened to [batch, input size] times the transposed weights. */
-#include <string.h>
-
 #include "../numeric.h"
 #include "../shape.h"
 #include "convolution.h"
@@ -14,7 +12,7 @@ typedef struct {
   SnnStored in_form, weight_form;
   SnnRequant requant;
   float lo, hi;
-  void *packed; /* NULL while the weights are not constant */
+  const void *packed; /* NULL while the weights are not constant */
   size_t converted_at, sums_at; /* in the scratch memory, after the packed weights */
 } FullyConnected;
 
@@ -38,7 +36,14 @@ static int validate(SnnNode *node) {
   return fine ? 3 : level;
 }
 
-/* The record, output scaling and packed weights in one block. */
+static void pack(const SnnNode *node, const FullyConnected *fc, void *packed) {
+  SnnWeights weights = {.base = node->in[WEIGHTS]->data, .stride_n = fc->depth, .stride_c = 1, .n = fc->units, .ny = 1, .nx = 1, .nc = fc->depth};
+  const void *bias = node->in[BIAS]->data;
+  if (fc->quantized) snn_qmatrix_pack(fc->kernels, packed, &weights, fc->weight_form, fc->in_form, bias);
+  else snn_fmatrix_pack(fc->kernels, packed, &weights, bias, fc->lo, fc->hi);
+}
+
+/* The parameters with the output scaling behind them; packs the weights. */
 static int build(SnnNode *node, const FullyConnected *draft) {
   bool constant = snn_weights_constant(node);
   size_t padded = draft->units + (size_t)draft->kernels->q_columns, packed_bytes;
@@ -46,12 +51,10 @@ static int build(SnnNode *node, const FullyConnected *draft) {
                                : snn_fmatrix_bytes(draft->kernels, draft->units, draft->depth, &packed_bytes);
   SNN_CHECK(node, fits && packed_bytes < SIZE_MAX / 4, "the weights are too large");
   size_t requant_at = snn_align(sizeof(FullyConnected), 64);
-  size_t packed_at = requant_at + (draft->quantized ? snn_align(snn_requant_bytes(padded), 64) : 0);
-  char *block = snn_params(node, packed_at + (constant ? packed_bytes : 0) + 64);
+  char *block = snn_params(node, requant_at + (draft->quantized ? snn_requant_bytes(padded) : 0));
   if (block == NULL) return SNN_NO_MEMORY;
   FullyConnected *fc = (FullyConnected *)(void *)block;
   *fc = *draft;
-  block = (char *)snn_align((size_t)(uintptr_t)block, 64);
   int32_t fuse;
   SNN_TRY(snn_get_i32(node, FUSE, &fuse));
   if (fc->quantized) SNN_TRY(snn_requant_fill(node, block + requant_at, fc->units, padded, fuse, false, &fc->requant));
@@ -60,15 +63,13 @@ static int build(SnnNode *node, const FullyConnected *draft) {
   size_t row = snn_converted_bytes(fc->kernels, fc->depth);
   fc->sums_at = fc->converted_at + (fc->quantized ? snn_align(fc->tile_rows * row, 64) : 0);
   snn_scratch(node, fc->sums_at + fc->tile_rows * sizeof(int32_t));
-  if (constant) fc->packed = block + packed_at;
+  if (!constant) return SNN_OK;
+  bool fresh;
+  void *packed = snn_packed(node, snn_packing_tag(fc->kernels), packed_bytes, &fresh);
+  if (packed == NULL) return SNN_NO_MEMORY;
+  if (fresh) pack(node, fc, packed);
+  fc->packed = packed;
   return SNN_OK;
-}
-
-static void pack(const SnnNode *node, const FullyConnected *fc, void *packed) {
-  SnnWeights weights = {.base = node->in[WEIGHTS]->data, .stride_n = fc->depth, .stride_c = 1, .n = fc->units, .ny = 1, .nx = 1, .nc = fc->depth};
-  const void *bias = node->in[BIAS]->data;
-  if (fc->quantized) snn_qmatrix_pack(fc->kernels, packed, &weights, fc->weight_form, fc->in_form, bias);
-  else snn_fmatrix_pack(fc->kernels, packed, &weights, bias, fc->lo, fc->hi);
 }
 
 static int prepare(SnnNode *node) {
@@ -93,10 +94,7 @@ static int prepare(SnnNode *node) {
   SNN_CHECK(node, depth <= UINT32_MAX / 16 / fc.tile_rows, "the weights are too large");
   uint32_t shape[2] = {fc.batch, units};
   SNN_TRY(snn_set_shape(node, 0, 2, shape));
-  SNN_TRY(build(node, &fc));
-  const FullyConnected *built = node->params;
-  if (built->packed != NULL) pack(node, built, built->packed);
-  return SNN_OK;
+  return build(node, &fc);
 }
 
 static void multiply_quantized(const SnnNode *node, const FullyConnected *fc, const void *packed) {

@@ -18,7 +18,7 @@ typedef struct {
   SnnStored form_a, form_b;
   SnnRequant requant;
   size_t packed_step;
-  void *packed;                           /* constant right side: one matrix for each of its batches */
+  const void *packed;                     /* constant right side: one matrix for each of its batches */
   size_t rows_at, converted_at, sums_at;  /* in the scratch memory */
 } Matmul;
 
@@ -87,14 +87,11 @@ static int build(SnnNode *node, const Matmul *draft) {
   bool fits = whole || (quantized ? snn_qmatrix_bytes(kernels, draft->columns, draft->depth, &step)
                                   : snn_fmatrix_bytes(kernels, draft->columns, draft->depth, &step));
   SNN_CHECK(node, fits && snn_size_mul(step, matrices, &packed_bytes) && packed_bytes < SIZE_MAX / 4, "the matrices are too large");
-  if (!draft->constant) packed_bytes = 0;
   size_t requant_at = snn_align(sizeof(Matmul), 64);
-  size_t packed_at = requant_at + (quantized ? snn_align(3 * padded * sizeof(int32_t), 64) : 0);
-  char *block = snn_params(node, packed_at + packed_bytes + 64);
+  char *block = snn_params(node, requant_at + (quantized ? 3 * padded * sizeof(int32_t) : 0));
   if (block == NULL) return SNN_NO_MEMORY;
   Matmul *m = (Matmul *)(void *)block;
   *m = *draft;
-  block = (char *)snn_align((size_t)(uintptr_t)block, 64);
   m->packed_step = step;
   if (quantized) fill_requant(node, m, (int32_t *)(void *)(block + requant_at), padded);
   m->rows_at = m->constant ? 0 : step;
@@ -102,10 +99,13 @@ static int build(SnnNode *node, const Matmul *draft) {
   m->converted_at = m->rows_at + (m->transpose_a ? snn_align(m->tile_rows * m->depth * element, 64) : 0);
   m->sums_at = m->converted_at + (quantized ? snn_align(m->tile_rows * row, 64) : 0);
   snn_scratch(node, m->sums_at + m->tile_rows * sizeof(int32_t));
-  if (!m->constant || whole) return SNN_OK;
-  m->packed = block + packed_at;
+  if (!m->constant) return SNN_OK;
+  bool fresh;
+  char *packed = snn_packed(node, snn_packing_tag(kernels), packed_bytes, &fresh);
+  if (packed == NULL) return SNN_NO_MEMORY;
   size_t bytes = (size_t)m->depth * m->columns * element;
-  for (size_t i = 0; i < matrices; i++) pack(m, (const char *)node->in[B]->data + i * bytes, (char *)m->packed + i * step);
+  for (size_t i = 0; fresh && i < matrices; i++) pack(m, (const char *)node->in[B]->data + i * bytes, packed + i * step);
+  m->packed = packed;
   return SNN_OK;
 }
 
