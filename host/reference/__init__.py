@@ -13,7 +13,9 @@ FAMILIES: dict[str, str] = {
     " SELECT SELECT_V2",
     "concatenation": "CONCATENATION PACK UNPACK SPLIT SPLIT_V",
     "control_flow": "IF WHILE CALL_ONCE STABLEHLO_COMPOSITE VAR_HANDLE READ_VARIABLE ASSIGN_VARIABLE",
-    "convolution": "CONV_2D DEPTHWISE_CONV_2D",
+    "convolution": "CONV_2D DEPTHWISE_CONV_2D CONV_3D",
+    "convolution_transposed": "TRANSPOSE_CONV CONV_3D_TRANSPOSE",
+    "detection": "NON_MAX_SUPPRESSION_V4 NON_MAX_SUPPRESSION_V5",
     "elementwise": "ADD SUB MUL DIV MAXIMUM MINIMUM POW SQUARED_DIFFERENCE FLOOR_DIV FLOOR_MOD ADD_N ATAN2"
     " BITWISE_XOR RIGHT_SHIFT STABLEHLO_ADD STABLEHLO_MULTIPLY STABLEHLO_MAXIMUM STABLEHLO_MINIMUM",
     "fully_connected": "FULLY_CONNECTED",
@@ -55,5 +57,7 @@ def find_kernel(name: str) -> Kernel | None:
 def find_custom_kernel(code: str) -> Kernel | None:
     """The kernel of a custom operator by its custom code, or None; yours come before those that ship."""
     if code not in CUSTOM_KERNELS:
-        import_module(f"{__name__}.custom")
+        shipped = import_module(f"{__name__}.custom").SHIPPED
+        if code in shipped:
+            import_module(f"{__name__}.{shipped[code]}")
     return CUSTOM_KERNELS.get(code)

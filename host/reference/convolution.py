@@ -407,3 +407,29 @@ def depthwise(
             done = finish(sums.reshape(rows * horizontal.out, channels), n)
             result[n, start : start + rows] = done.reshape(rows, horizontal.out, channels)
     return result
+
+
+@kernel("CONV_3D")
+def conv_3d(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
+    """3-D convolution of float32: input NDHWC, filter [KD, KH, KW, I, O], optional bias."""
+    values, weights = operand(node, inputs, 0, "input"), operand(node, inputs, 1, "filter")
+    if values.ndim != 5 or weights.ndim != 5 or weights.shape[3] != values.shape[4] or not all(weights.shape):
+        shapes = (list(values.shape), list(weights.shape))
+        fail(node, "shapes of input and filter", shapes, "[N, D, H, W, I] and [KD, KH, KW, I, O]")
+    require_type(node, values, "type of input 0", np.float32)
+    options = node.operator.options
+    axes = [
+        axis(
+            node,
+            name,
+            size,
+            taps,
+            getattr(options, f"stride_{name}"),
+            getattr(options, f"dilation_{name}_factor"),
+            options.padding,
+        )
+        for name, size, taps in zip("dhw", values.shape[1:4], weights.shape[:3])
+    ]
+    bias = check_bias(node, optional(inputs, 2), weights.shape[4])
+    matrix = weights.reshape(-1, weights.shape[4])
+    return [convolve(node, values, axes, (matrix,), 0, float_finish(node, bias), values.dtype)]
