@@ -51,7 +51,7 @@ def check_tensors(root: Level) -> TensorColumns:
     level = root.child("subgraphs").child("tensors")
     types = level.scalars("type").astype(np.int64)
     shape, ranks, elements = _check_shapes(level)
-    offset, length = _constants(root, level)
+    offset, length = _constants(root, level, types)
     columns = TensorColumns(level, types, shape, ranks, elements, offset, length)
     _check_sizes(columns)
     _check_strings(columns)
@@ -97,8 +97,8 @@ def _check_shapes(level: Level) -> tuple[Ragged, Positions, Positions]:
     return shape, ranks, elements
 
 
-def _constants(root: Level, level: Level) -> tuple[Positions, Positions]:
-    """Position and length of each tensor's data in the file, -1 for none."""
+def _constants(root: Level, level: Level, types: Positions) -> tuple[Positions, Positions]:
+    """Position and length of each tensor's data in the file, -1 for none. Handles have no data of their own."""
     buffers = root.child("buffers")
     index = level.scalars("buffer").astype(np.int64)
     count = np.full(len(level), len(buffers))
@@ -115,7 +115,8 @@ def _constants(root: Level, level: Level) -> tuple[Positions, Positions]:
     starts, lengths = _buffer_ranges(buffers)
     if not len(buffers):
         return np.full(len(level), -1), np.full(len(level), -1)
-    has_data = (index != 0) & (lengths[index] > 0)
+    is_handle = (types == TensorType.RESOURCE) | (types == TensorType.VARIANT)
+    has_data = (index != 0) & (lengths[index] > 0) & ~is_handle
     return np.where(has_data, starts[index], -1), np.where(has_data, lengths[index], -1)
 
 

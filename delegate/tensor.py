@@ -205,8 +205,6 @@ class Tensor:
             return np.zeros(self.shape, self.dtype)
         if self.type == TensorType.STRING:
             return _read_strings(raw).reshape(self.shape)
-        if self.type in (TensorType.RESOURCE, TensorType.VARIANT):
-            return np.full(self.shape, None, object)
         bits = ELEMENT_BITS[self.type]
         if self.sparsity is not None:
             values = (
