@@ -39,13 +39,30 @@ def multiply(x: Int64, multiplier: int, exponent: int) -> Int64:
     product = (x << left) * np.int64(multiplier)
     nudge = np.where(product >= 0, np.int64(1 << 30), np.int64(1 - (1 << 30)))
     total = product + nudge
-    high = np.where(total >= 0, total >> 31, -((-total) >> 31))
-    if right == 0:
-        return high
-    mask = np.int64((1 << right) - 1)
-    remainder = high & mask
-    threshold = (mask >> 1) + (high < 0)
-    return (high >> right) + (remainder > threshold)
+    return rounding_shift(np.where(total >= 0, total >> 31, -((-total) >> 31)), right)
+
+
+def rounding_shift(x: Int64, bits: int) -> Int64:
+    """RoundingDivideByPOT: to the nearest, ties away from zero."""
+    if bits == 0:
+        return x
+    mask = np.int64((1 << bits) - 1)
+    threshold = (mask >> 1) + (x < 0)
+    return (x >> bits) + ((x & mask) > threshold)
+
+
+def saturating_high_product16(x: Int64, factor: int) -> Int64:
+    """SaturatingRoundingDoublingHighMul of 16-bit values."""
+    product = x * np.int64(factor)
+    nudge = np.where(product >= 0, np.int64(1 << 14), np.int64(1 - (1 << 14)))
+    total = product + nudge
+    result = np.where(total >= 0, total >> 15, -((-total) >> 15))
+    return np.where((x == -32768) & (factor == -32768), np.int64(32767), result)
+
+
+def saturating_shift16(x: Int64, bits: int) -> Int64:
+    """A left shift that saturates at 16 bits."""
+    return np.clip(x << bits, -32768, 32767)
 
 
 def activation_range(activation: int, scale: float, zero_point: int, low: int, high: int) -> tuple[int, int]:

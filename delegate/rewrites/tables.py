@@ -1,7 +1,386 @@
-"""Rewrites of quantised operators to exact integer forms."""
+"""Rewrites of quantised operators to exact integer forms: tables of 256 entries, convolutions with chosen multipliers."""
 
 from __future__ import annotations
 
-from nnapi_toolkit.delegate.rewrites.base import Rewrite
+from collections.abc import Callable
+from math import prod
+from typing import TYPE_CHECKING
 
-REWRITES: tuple[Rewrite, ...] = ()
+import numpy as np
+
+from nnapi_toolkit.delegate.fixed_point import (
+    Int64,
+    activation_range,
+    multiply,
+    quantize_multiplier,
+    rounding_shift,
+    saturating_high_product16,
+    saturating_shift16,
+)
+from nnapi_toolkit.delegate.nnapi import OperandCode, PaddingCode
+from nnapi_toolkit.delegate.ops import fully_connected
+from nnapi_toolkit.delegate.ops.base import Case, Operand
+from nnapi_toolkit.delegate.ops.convolution import lower_bias
+from nnapi_toolkit.delegate.ops.reduction import axes_of, check_reduction
+from nnapi_toolkit.delegate.rewrites.base import Rewrite
+from nnapi_toolkit.schema.enums import TensorType
+
+if TYPE_CHECKING:
+    from nnapi_toolkit.delegate.program import ProgramBuilder
+
+_EIGHT_BITS = (TensorType.UINT8, TensorType.INT8)
+
+
+# -- a function of one 8-bit tensor as a table ----------------------------------------------------------------------------
+
+
+def _limits(kind: TensorType) -> tuple[int, int]:
+    return (-128, 127) if kind == TensorType.INT8 else (0, 255)
+
+
+def _values(kind: TensorType) -> Int64:
+    low, high = _limits(kind)
+    return np.arange(low, high + 1, dtype=np.int64)
+
+
+def _requantized(case: Case, multiplier: float, activation: int = 0) -> Int64:
+    """MultiplyByQuantizedMultiplier(x - zero point) + zero point within the activation's range, for every x."""
+    x, out = case.input(0), case.output()
+    (_, zero_point), (scale, out_zero_point) = case.scaled(x), case.scaled(out)
+    result = multiply(_values(x.tensor.type) - zero_point, *quantize_multiplier(multiplier)) + out_zero_point
+    low, high = activation_range(activation, scale, out_zero_point, *_limits(out.tensor.type))
+    return np.clip(result, low, high)
+
+
+def _quantize_table(case: Case) -> Int64:
+    return _requantized(case, case.scaled(case.input(0))[0] / case.scaled(case.output())[0])
+
+
+def _float_ratio(case: Case) -> float:
+    return float(np.float32(case.scaled(case.input(0))[0]) / np.float32(case.scaled(case.output())[0]))
+
+
+def _relu_table(activation: int) -> Callable[[Case], Int64]:
+    return lambda case: _requantized(case, _float_ratio(case), activation)
+
+
+def _leaky_relu_table(case: Case) -> Int64:
+    x, out = case.input(0), case.output()
+    (scale, zero_point), (out_scale, out_zero_point) = case.scaled(x), case.scaled(out)
+    centred = _values(x.tensor.type) - zero_point
+    alpha = np.float32(scale) * np.float32(case.options.alpha) / np.float32(out_scale)
+    positive = multiply(centred, *quantize_multiplier(_float_ratio(case)))
+    negative = multiply(centred, *quantize_multiplier(float(alpha)))
+    return np.clip(np.where(centred >= 0, positive, negative) + out_zero_point, *_limits(out.tensor.type))
+
+
+def _hard_swish_table(case: Case) -> Int64:
+    """TFLite's 16-bit arithmetic."""
+    x, out = case.input(0), case.output()
+    (scale, zero_point), (out_scale, out_zero_point) = case.scaled(x), case.scaled(out)
+    fine = np.float32(1.0 / 128.0) * np.float32(scale)
+    to_output, output_exponent = quantize_multiplier(float(fine / np.float32(out_scale)))
+    to_relu, relu_exponent = quantize_multiplier(float(fine / (np.float32(3.0) / np.float32(32768.0))))
+    if output_exponent > 0:
+        raise ValueError("the output scale is too small for TFLite's HARD_SWISH")
+    centred = (_values(x.tensor.type) - zero_point) * 128
+    scaled = saturating_high_product16(centred, _to_16_bits(to_output))
+    relu = centred
+    if relu_exponent > 0:
+        relu = saturating_shift16(relu, relu_exponent - 1)
+    relu = saturating_high_product16(relu, _to_16_bits(to_relu))
+    if relu_exponent > 0:
+        relu = saturating_shift16(relu, 1)
+    if relu_exponent < 0:
+        relu = rounding_shift(relu, -relu_exponent)
+    relu = (relu + (1 << 15)) >> 1
+    product = relu * scaled
+    product = np.where(product >= 0, product >> 15, -(-product >> 15))
+    result = rounding_shift(product, -output_exponent) + out_zero_point
+    return np.clip(result, *_limits(out.tensor.type))
+
+
+def _to_16_bits(multiplier: int) -> int:
+    return min((multiplier + (1 << 15)) >> 16, 32767)
+
+
+_TABLES: dict[str, Callable[[Case], Int64]] = {
+    "QUANTIZE": _quantize_table,
+    "RELU": _relu_table(1),
+    "RELU_N1_TO_1": _relu_table(2),
+    "RELU6": _relu_table(3),
+    "LEAKY_RELU": _leaky_relu_table,
+    "HARD_SWISH": _hard_swish_table,
+}
+
+
+def _table(case: Case) -> Int64:
+    return _TABLES[case.node.operator.name](case)
+
+
+def _table_rule(case: Case) -> None:
+    x, out = case.input(0, "input"), case.output()
+    case.typed(x, *_EIGHT_BITS)
+    case.typed(out, *_EIGHT_BITS)
+    case.scaled(x)
+    case.scaled(out)
+    case.need_level(3, "CAST and GATHER")
+    if case.code(x) == OperandCode.TENSOR_QUANT8_ASYMM_SIGNED:
+        case.operation("DEQUANTIZE", x)
+    case.known_shape(x)
+    case.ranks(x, 1, 4, "DEQUANTIZE")
+    try:
+        _table(case)
+    except ValueError as error:
+        case.refuse("quantization", out, f"of scale {case.scaled(out)[0]:g}", str(error))
+
+
+def _lower_table(builder: ProgramBuilder, case: Case) -> None:
+    """The stored number as an index, then GATHER from the table."""
+    x, out = case.input(0), case.output()
+    target = builder.tensor(out)
+    index = builder.temporary(OperandCode.TENSOR_INT32, x.shape)
+    builder.operation("CAST", [_stored_as_uint8(builder, x)], index)
+    _emit_lookup(builder, out, _table(case), index, target)
+
+
+def _stored_as_uint8(builder: ProgramBuilder, x: Operand) -> int:
+    """The stored numbers of an 8-bit tensor as uint8, which CAST takes: int8 ones moved by 128 (exact through float32)."""
+    source = builder.tensor(x)
+    like = builder.operand(source)
+    if like.type != OperandCode.TENSOR_QUANT8_ASYMM_SIGNED:
+        return source
+    real = builder.temporary(OperandCode.TENSOR_FLOAT32, x.shape)
+    builder.operation("DEQUANTIZE", [source], real)
+    stored = builder.temporary(OperandCode.TENSOR_QUANT8_ASYMM, x.shape, like.scale, like.zero_point + 128)
+    builder.operation("QUANTIZE", [real], stored)
+    return stored
+
+
+def _emit_lookup(builder: ProgramBuilder, out: Operand, entries: Int64, index: int, target: int) -> None:
+    """GATHER of an output's values (in TFLite's numbers) by an int32 index."""
+    into = builder.operand(target)
+    if builder.is_shifted(out.tensor):
+        entries = entries + 128
+    kind = np.int8 if into.type == OperandCode.TENSOR_QUANT8_ASYMM_SIGNED else np.uint8
+    table = builder.constant(entries.astype(kind), into.type, into.scale, into.zero_point)
+    builder.operation("GATHER", [table, builder.int32(0), index], target)
+
+
+# -- MEAN with another scale for the result as a depthwise convolution ------------------------------------------------------
+
+
+#: Filter values to try: each rounds the filter's scale to float32 in another way.
+_FILTER_VALUES = (1, 3, 5, 7, 11, 13)
+
+
+def _mean_multiplier(case: Case, count: int) -> tuple[int, int]:
+    """TFLite's multiplier of a quantised mean: input over output scale, divided by the number of elements."""
+    ratio = case.scaled(case.input(0))[0] / case.scaled(case.output())[0]
+    multiplier, exponent = quantize_multiplier(ratio)
+    shift = min(count.bit_length() - 1, 32, 31 + exponent)
+    return (multiplier << shift) // count, exponent - shift
+
+
+def _sum_range(case: Case) -> tuple[int, int, int]:
+    """Number of elements behind each mean, and the lowest and highest sum of (x - zero point)."""
+    x = case.input(0)
+    count = prod(x.shape[axis] for axis in axes_of(case))
+    low, high = _limits(x.tensor.type)
+    zero_point = case.scaled(x)[1]
+    return count, count * (low - zero_point), count * (high - zero_point)
+
+
+def _steps(case: Case, factor: int, multiplier: int, exponent: int, lowest: int, highest: int) -> Int64:
+    """For each result but the lowest: the smallest sum that reaches it. Two roundings are equal when their steps are."""
+    out_zero_point = case.scaled(case.output())[1]
+    low, high = _limits(case.output().tensor.type)
+    wanted = np.arange(low + 1, high + 1, dtype=np.int64) - out_zero_point
+    below, reached = np.full(wanted.shape, lowest - 1, np.int64), np.full(wanted.shape, highest + 1, np.int64)
+    while np.any(reached - below > 1):
+        middle = (below + reached) >> 1
+        enough = multiply(middle * factor, multiplier, exponent) >= wanted
+        reached, below = np.where(enough, middle, reached), np.where(enough, below, middle)
+    return reached
+
+
+def _depthwise_mean(case: Case) -> tuple[int, float] | None:
+    """A filter value and a filter scale whose multiplier rounds every possible sum as TFLite's mean does, or None."""
+    scale, out_scale = case.scaled(case.input(0))[0], case.scaled(case.output())[0]
+    count, lowest, highest = _sum_range(case)
+    multiplier, exponent = _mean_multiplier(case, count)
+    if max(abs(lowest), abs(highest)) * _FILTER_VALUES[-1] >= 1 << 30:
+        return None
+    wanted = _steps(case, 1, multiplier, exponent, lowest, highest)
+    real = multiplier / (1 << 31) * 2.0**exponent
+    for value in _FILTER_VALUES:
+        filter_scale = float(np.float32(real * out_scale / scale / value))
+        found = quantize_multiplier(scale * filter_scale / out_scale)
+        if np.array_equal(_steps(case, value, *found, lowest, highest), wanted):
+            return value, filter_scale
+    return None
+
+
+def _mean_rule(case: Case) -> None:
+    """Over height and width of a rank-4 tensor, where a multiplier is found that is right for every possible sum."""
+    x, out = case.input(0, "input"), case.output()
+    case.typed(x, *_EIGHT_BITS)
+    check_reduction(case, "MEAN")
+    case.need_level(3, "TENSOR_QUANT8_SYMM_PER_CHANNEL")
+    case.operation("DEPTHWISE_CONV_2D", x)
+    case.need(axes_of(case) == [1, 2], "operand-value", case.input(1, "axes"), axes_of(case), "height and width ([1, 2])")
+    case.scaled(out)
+    case.need(
+        _depthwise_mean(case) is not None,
+        "quantization",
+        out,
+        f"of scale {case.scaled(out)[0]:g}",
+        "of a scale that a depthwise convolution reaches with the same rounding",
+    )
+
+
+#: Largest table of means, in bytes.
+_LARGEST_TABLE = 1 << 20
+
+
+def _mean_table_rule(case: Case) -> None:
+    """Any axes: the sum is exact in float32, its mean is looked up."""
+    x, out = case.input(0, "input"), case.output()
+    case.typed(x, *_EIGHT_BITS)
+    check_reduction(case, "MEAN")
+    case.need_level(3, "REDUCE_SUM, CAST and GATHER")
+    case.scaled(out)
+    count, lowest, highest = _sum_range(case)
+    case.need(
+        count * 255 < 1 << 24 and highest - lowest < _LARGEST_TABLE,
+        "operand-size",
+        x,
+        f"averaged over {count} elements",
+        f"averaged over at most {_LARGEST_TABLE // 256}, so that the table of means stays small",
+    )
+
+
+def _lower_mean_table(builder: ProgramBuilder, case: Case) -> None:
+    """Stored numbers as float32, REDUCE_SUM, back to an index, GATHER."""
+    x, out = case.input(0), case.output()
+    target = builder.tensor(out)
+    stored = _stored_as_uint8(builder, x)
+    real = builder.temporary(OperandCode.TENSOR_FLOAT32, x.shape)
+    builder.operation("CAST", [stored], real)
+    sums = builder.temporary(OperandCode.TENSOR_FLOAT32, out.shape)
+    axes = builder.int32_vector(axes_of(case))
+    builder.operation("REDUCE_SUM", [real, axes, builder.bool(bool(case.options.keep_dims))], sums)
+    index = builder.temporary(OperandCode.TENSOR_INT32, out.shape)
+    builder.operation("CAST", [sums], index)
+    count, lowest, highest = _sum_range(case)
+    every = np.arange(lowest, highest + 1, dtype=np.int64)
+    entries = multiply(every, *_mean_multiplier(case, count)) + case.scaled(out)[1]
+    _emit_lookup(builder, out, np.clip(entries, *_limits(out.tensor.type)), index, target)
+
+
+def _lower_mean(builder: ProgramBuilder, case: Case) -> None:
+    x, out = case.input(0), case.output()
+    found = _depthwise_mean(case)
+    assert found is not None
+    value, scale = found
+    _, height, width, channels = x.shape
+    source, target = builder.tensor(x), builder.tensor(out)
+    filter_ = builder.constant(
+        np.full((1, height, width, channels), value, np.int8),
+        OperandCode.TENSOR_QUANT8_SYMM_PER_CHANNEL,
+        channel_dimension=3,
+        channel_scales=[scale] * channels,
+    )
+    bias = builder.constant(np.zeros(channels, np.int32), OperandCode.TENSOR_INT32)
+    pooled = target if len(out.shape) == 4 else builder.temporary_like(target, (x.shape[0], 1, 1, channels))
+    numbers = map(builder.int32, (PaddingCode.VALID, 1, 1, 1, 0))
+    builder.operation("DEPTHWISE_CONV_2D", [source, filter_, bias, *numbers], pooled)
+    if pooled != target:
+        builder.operation("RESHAPE", [pooled, builder.int32_vector(out.shape or (1,))], target)
+
+
+# -- FULLY_CONNECTED with per-channel weights as a convolution ----------------------------------------------------------------
+
+
+def _per_channel_rule(case: Case) -> None:
+    """NNAPI's FULLY_CONNECTED has one scale for all weights; CONV_2D has one for each output channel."""
+    x, weights, _, out = fully_connected.operands(case)
+    case.typed(x, TensorType.INT8)
+    fully_connected.check_operands(case)
+    q = weights.tensor.quantization
+    case.need(q is not None and q.per_channel, "quantization", weights, "quantised with one scale", "per channel")
+    assert q is not None
+    case.need(q.dimension == 0 and not any(q.zero_point), "quantization", weights, "asymmetric", "symmetric by unit")
+    case.constant(weights)
+    case.need_level(3, "TENSOR_QUANT8_SYMM_PER_CHANNEL", weights)
+    for operand in (x, out):
+        case.operation("RESHAPE", operand)
+    case.scaled(x)
+    case.scaled(out)
+
+
+def _lower_per_channel(builder: ProgramBuilder, case: Case) -> None:
+    """[rows, depth] as a rows x 1 x 1 x depth image, the weights as a 1 x 1 filter."""
+    x, weights, bias, out = fully_connected.operands(case)
+    units, depth = weights.shape
+    rows = prod(x.shape) // depth
+    source, target = builder.tensor(x), builder.tensor(out)
+    image = _shaped(builder, source, x, (rows, 1, 1, depth))
+    q = weights.tensor.quantization
+    assert q is not None
+    filter_ = builder.described(
+        weights.tensor,
+        OperandCode.TENSOR_QUANT8_SYMM_PER_CHANNEL,
+        shape=(units, 1, 1, depth),
+        channel_dimension=0,
+        channel_scales=q.scale,
+    )
+    result = target if out.shape == (rows, 1, 1, units) else builder.temporary_like(target, (rows, 1, 1, units))
+    numbers = map(builder.int32, (PaddingCode.VALID, 1, 1, case.fuse()))
+    builder.operation("CONV_2D", [image, filter_, lower_bias(builder, bias, units, 0.0), *numbers], result)
+    if result != target:
+        builder.operation("RESHAPE", [result, builder.int32_vector(out.shape or (1,))], target)
+
+
+def _shaped(builder: ProgramBuilder, source: int, operand: Operand, shape: tuple[int, ...]) -> int:
+    if operand.shape == shape:
+        return source
+    made = builder.temporary_like(source, shape)
+    builder.operation("RESHAPE", [source, builder.int32_vector(shape)], made)
+    return made
+
+
+REWRITES = (
+    Rewrite(
+        "quantized-table",
+        tuple(_TABLES),
+        "a quantised function of one tensor as GATHER from a table of its 256 results (feature level 3)",
+        True,
+        _table_rule,
+        _lower_table,
+    ),
+    Rewrite(
+        "mean-as-depthwise",
+        ("MEAN",),
+        "a quantised MEAN that changes the scale as DEPTHWISE_CONV_2D, where every possible sum rounds alike",
+        True,
+        _mean_rule,
+        _lower_mean,
+    ),
+    Rewrite(
+        "mean-by-table",
+        ("MEAN",),
+        "a quantised MEAN that changes the scale as an exact float32 sum and GATHER from a table (feature level 3)",
+        True,
+        _mean_table_rule,
+        _lower_mean_table,
+    ),
+    Rewrite(
+        "fully-connected-as-convolution",
+        ("FULLY_CONNECTED",),
+        "FULLY_CONNECTED with per-channel weights as a 1x1 CONV_2D (feature level 3)",
+        True,
+        _per_channel_rule,
+        _lower_per_channel,
+    ),
+)
