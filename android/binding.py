@@ -44,7 +44,7 @@ def _open_library(path: str) -> Any:
         ) from error
 
 
-#: Requests in which software NNAPI reads its settings: it does when asked for devices and when a model is created.
+#: Requests in which software NNAPI reads its settings: when asked for devices, when a model is created.
 _CONFIGURED = frozenset((Kind.HELLO, Kind.LOAD, Kind.SUPPORTED))
 
 
@@ -132,8 +132,8 @@ class LocalChannel:
         Args:
             shim_library: `libnnapi_shim.so` (`BuildResult.shim_library`).
             library: The libneuralnetworks.so to use; None = the system's. It is loaded at hello.
-            env: Variables for software NNAPI's settings. They hold while it may read them: during HELLO, LOAD and
-                SUPPORTED; such requests of channels with variables wait for each other.
+            env: Variables for software NNAPI's settings. They hold while it may read them (HELLO, LOAD and
+                SUPPORTED); such requests of channels with variables wait for each other.
 
         Raises:
             BuildError: the library cannot be loaded.
