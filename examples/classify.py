@@ -1,6 +1,6 @@
 """Classifies a picture on a device and checks the answer against the CPU reference.
 
-    python examples/classify.py [PICTURE] [--device virtual]
+python examples/classify.py [PICTURE] [--device virtual]
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-
 from nnapi_toolkit import Interpreter
 from nnapi_toolkit.report import print_plan, print_run
+from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 

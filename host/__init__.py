@@ -33,7 +33,7 @@ _EXPORTS = {
     "verify_model": "nnapi_toolkit.verify",
 }
 
-__all__ = [*_EXPORTS, "__version__"]  # noqa: PLE0604
+__all__ = [*_EXPORTS, "__version__"]
 
 if TYPE_CHECKING:
     from nnapi_toolkit.arrays import Tolerance

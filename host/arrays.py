@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.delegate.graph import Tensor
 from nnapi_toolkit.errors import UsageError
+from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
@@ -46,14 +45,13 @@ def save_outputs(path: Path, tensors: Sequence[Tensor], values: Sequence[Array])
     for tensor, value in zip(tensors, values):
         arrays.setdefault(tensor.name, value)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        # savez takes names as keyword arguments, where "file" is taken: write the members through its own writer.
-        with zipfile.ZipFile(file, "w") as archive:
-            for name, value in arrays.items():
-                if not name:
-                    continue
+    # savez takes names as keyword arguments, where "file" is taken: the members are written one by one.
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, value in arrays.items():
+            if name:
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, np.asanyarray(value), allow_pickle=False)
+
 
 
 def random_inputs(tensors: Sequence[Tensor], seed: int = 0) -> list[Array]:

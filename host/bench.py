@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from nnapi_toolkit.arrays import random_inputs
 from nnapi_toolkit.delegate.graph import Graph
 from nnapi_toolkit.device import Device

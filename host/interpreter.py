@@ -9,11 +9,10 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.delegate.graph import Graph, Signature, Tensor
 from nnapi_toolkit.errors import UsageError
 from nnapi_toolkit.session import Session, SessionOptions, check_array
+from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
@@ -149,7 +148,9 @@ class Interpreter:
         main = self.graph.subgraphs[0]
         for position, index in enumerate(main.inputs):
             if index not in self._values:
-                raise UsageError(f"input {position} '{main.tensors[index].name}' was never set: call set_tensor({index}, ...)")
+                raise UsageError(
+                    f"input {position} '{main.tensors[index].name}' was never set: call set_tensor({index}, ...)"
+                )
         values = dict(self._values)
         outputs = self.session.run_values(values)
         values.update(zip(main.outputs, outputs))
@@ -184,9 +185,7 @@ class Interpreter:
 
     def get_signature_list(self) -> dict[str, dict[str, list[str]]]:
         """Signature key -> names of its inputs and outputs."""
-        return {
-            s.key: {"inputs": sorted(s.inputs), "outputs": sorted(s.outputs)} for s in self.graph.signatures
-        }
+        return {s.key: {"inputs": sorted(s.inputs), "outputs": sorted(s.outputs)} for s in self.graph.signatures}
 
     def get_signature_runner(self, signature_key: str | None = None) -> Callable[..., dict[str, Array]]:
         """A callable that takes the signature's inputs as keyword arguments and returns its outputs by name.
@@ -196,7 +195,9 @@ class Interpreter:
         """
         signature = self._signature(signature_key)
         if signature.subgraph != 0:
-            raise UsageError(f"signature '{signature.key}' runs subgraph {signature.subgraph}: only subgraph 0 is supported")
+            raise UsageError(
+                f"signature '{signature.key}' runs subgraph {signature.subgraph}: only subgraph 0 is supported"
+            )
 
         def run(**inputs: Any) -> dict[str, Array]:
             unknown = sorted(set(inputs) ^ set(signature.inputs))
@@ -214,5 +215,7 @@ class Interpreter:
         if key is None and len(known) == 1:
             return next(iter(known.values()))
         if key is None or key not in known:
-            raise UsageError(f"choose a signature of {sorted(known) or 'none: the model has no signatures'}, not {key!r}")
+            raise UsageError(
+                f"choose a signature of {sorted(known) or 'none: the model has no signatures'}, not {key!r}"
+            )
         return known[key]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from nnapi_toolkit.delegate.partition import Plan
 from nnapi_toolkit.session import Session
+from rich.console import Console
+from rich.table import Table
 
 console = Console(highlight=False)
 
@@ -63,7 +62,14 @@ def print_run(session: Session) -> None:
     if stats is None:
         return
     out = table(
-        f"one inference on {session.device_name}", ">step", "where", ">nodes", ">time", ">on device", ">sent", ">received"
+        f"one inference on {session.device_name}",
+        ">step",
+        "where",
+        ">nodes",
+        ">time",
+        ">on device",
+        ">sent",
+        ">received",
     )
     for number, step in enumerate(stats.steps):
         where = "cpu" if step.partition is None else f"nnapi {step.partition}"
@@ -108,13 +114,20 @@ def print_bench(result: dict[str, Any]) -> None:
 
 def print_verification(result: dict[str, Any]) -> None:
     """Prints the JSON form of a verification as a table."""
-    out = table(f"{result['device']} against the CPU reference", ">run", "output", ">max abs", ">rmse", ">SNR", ">steps", "verdict")
+    out = table(
+        f"{result['device']} against the CPU reference",
+        ">run",
+        "output",
+        ">max abs",
+        ">rmse",
+        ">SNR",
+        ">steps",
+        "verdict",
+    )
     for number, run in enumerate(result["runs"]):
         for row in run:
             snr = "inf" if row["snr_db"] is None else f"{row['snr_db']:.1f} dB"
             verdict = "equal" if row["equal"] else "within" if row["within"] else "[red]differs[/red]"
             steps = "" if row["steps"] is None else str(row["steps"])
-            out.add_row(
-                str(number), row["name"], f"{row['max_abs']:.3g}", f"{row['rmse']:.3g}", snr, steps, verdict
-            )
+            out.add_row(str(number), row["name"], f"{row['max_abs']:.3g}", f"{row['rmse']:.3g}", snr, steps, verdict)
     console.print(out)

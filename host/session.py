@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.android.protocol import ExecuteInput, ExecuteOutput, ExecuteResult
 from nnapi_toolkit.delegate.graph import Graph, Tensor
-from nnapi_toolkit.delegate.partition import Plan, PlanOptions, make_plan
+from nnapi_toolkit.delegate.partition import PlanOptions, make_plan
 from nnapi_toolkit.delegate.program import IoBinding, LoweredProgram
 from nnapi_toolkit.delegate.target import Target
 from nnapi_toolkit.device import Device, DeviceSession, open_device
 from nnapi_toolkit.errors import UsageError
 from nnapi_toolkit.reference.executor import ReferenceExecutor
 from nnapi_toolkit.transfers import StepTransfers, plan_transfers
+from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Progress = Callable[[str, int, int], None]
@@ -291,19 +290,18 @@ class Session:
         if index in values:
             return values[index]
         tensor = self.graph.subgraphs[0].tensors[index]
+        if tensor.is_variable:
+            return self._executor.variable(tensor, 0)
         if tensor.data is None:
             raise RuntimeError(f"tensor {index} '{tensor.name}' was never computed: the plan is not complete")
         return tensor.data
 
-    def _run_partition(
-        self, number: int, nodes: int, transfers: StepTransfers, values: dict[int, Array]
-    ) -> StepStats:
+    def _run_partition(self, number: int, nodes: int, transfers: StepTransfers, values: dict[int, Array]) -> StepStats:
         session = self._device_session
         assert session is not None
         start = time.perf_counter_ns()
         inputs = [
-            ExecuteInput(slot=t.slot, data=None if t.resident else self._to_device(t.binding, values),
-                         shape=t.binding.shape)
+            ExecuteInput(slot=t.slot, data=None if t.resident else self._to_device(t.binding, values))
             for t in transfers.inputs
         ]
         outputs = [ExecuteOutput(slot=t.slot, send=t.send, capacity=t.binding.length) for t in transfers.outputs]
@@ -313,8 +311,12 @@ class Session:
         received = 0
         for t, reply in zip(transfers.outputs, result.outputs):
             if t.send:
-                values[t.binding.tensor] = self._from_device(t.binding, reply.data, reply.shape)
-                received += t.binding.length
+                array = self._from_device(t.binding, reply.data, reply.shape)
+                received += reply.length
+                if t.binding.variable:
+                    self._executor.set_variable(0, t.binding.tensor, array)
+                else:
+                    values[t.binding.tensor] = array
         names = self.graph.subgraphs[0].tensors
         return StepStats(
             "nnapi",
@@ -421,8 +423,3 @@ def check_array(position: int, tensor: Tensor, value: Array) -> Array:
             f"input {position} '{tensor.name}' has shape {list(array.shape)}, the model wants {list(wanted)}"
         )
     return array
-
-
-def cpu_options(options: SessionOptions) -> SessionOptions:
-    """The same options for a run on the CPU reference alone."""
-    return replace(options, feature_level=None, accelerator=None)

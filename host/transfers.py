@@ -83,6 +83,9 @@ def plan_transfers(
         inputs = []
         for binding in program.inputs:
             slot = slot_of(binding)
+            if binding.variable:  # its value lives on the host between inferences
+                inputs.append(InputTransfer(binding, None, False))
+                continue
             if slot in resident:
                 inputs.append(InputTransfer(binding, slot, True))
                 continue
@@ -95,7 +98,7 @@ def plan_transfers(
             slot = slot_of(binding)
             keep = slot in device_reads[position]
             other = binding.tensor * 2 + (0 if binding.xor else 1)
-            send = binding.tensor in host_reads[position] or other in device_reads[position]
+            send = binding.variable or binding.tensor in host_reads[position] or other in device_reads[position]
             if keep:
                 resident.add(slot)
             outputs.append(OutputTransfer(binding, slot if keep else None, send))

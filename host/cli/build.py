@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import click
-
 from nnapi_toolkit.cli.common import JSON, emit
 
 
 @click.command()
-@click.option("--target", default="host", show_default=True,
-              type=click.Choice(["host", "arm64-v8a", "armeabi-v7a", "x86_64", "x86"]))
+@click.option(
+    "--target",
+    default="host",
+    show_default=True,
+    type=click.Choice(["host", "arm64-v8a", "armeabi-v7a", "x86_64", "x86"]),
+)
 @JSON
 def build(target: str, as_json: bool) -> int:
     """Build the shim and software NNAPI for a target; cached by the hash of the sources."""

@@ -29,12 +29,25 @@ def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options that decide what is delegated."""
     for option in reversed(
         (
-            click.option("--strategy", type=click.Choice(["cost", "tflite"]), default="cost", show_default=True,
-                         help="Choose partitions by cost, or exactly as TFLite's delegate does."),
-            click.option("--max-partitions", type=click.IntRange(min=0), default=None,
-                         help="At most this many delegated partitions; 0 means no limit."),
-            click.option("--min-nodes", type=click.IntRange(min=1), default=None,
-                         help="Leave partitions of fewer nodes to the CPU."),
+            click.option(
+                "--strategy",
+                type=click.Choice(["cost", "tflite"]),
+                default="cost",
+                show_default=True,
+                help="Choose partitions by cost, or exactly as TFLite's delegate does.",
+            ),
+            click.option(
+                "--max-partitions",
+                type=click.IntRange(min=0),
+                default=None,
+                help="At most this many delegated partitions; 0 means no limit.",
+            ),
+            click.option(
+                "--min-nodes",
+                type=click.IntRange(min=1),
+                default=None,
+                help="Leave partitions of fewer nodes to the CPU.",
+            ),
             click.option("--no-rewrites", is_flag=True, help="Delegate nodes only as they stand."),
         )
     ):
@@ -67,7 +80,9 @@ def parse_levels(text: str) -> list[int]:
         try:
             low, high = int(first), int(last if dash else first)
         except ValueError:
-            raise click.BadParameter(f"'{text}' is not a feature level, a range like 1-8, or a list like 1,3,5") from None
+            raise click.BadParameter(
+                f"'{text}' is not a feature level, a range like 1-8, or a list like 1,3,5"
+            ) from None
         if not 1 <= low <= high <= 8:
             raise click.BadParameter(f"'{part}' is outside the feature levels 1 to 8")
         levels.extend(range(low, high + 1))
@@ -118,8 +133,12 @@ def push_progress(enabled: bool) -> Iterator[Callable[[str, int, int], None] | N
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     with Progress(
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f}%"), TimeRemainingColumn(),
-        console=Console(stderr=True), transient=True,
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:.0f}%"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
     ) as bar:
         tasks: dict[str, TaskID] = {}
 

@@ -6,7 +6,6 @@ import importlib
 import sys
 
 import click
-
 from nnapi_toolkit import __version__
 from nnapi_toolkit.cli.common import run_guarded
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-
 from nnapi_toolkit.cli.common import JSON, MODEL, emit, parse_levels, plan_options
 
 
@@ -32,7 +31,11 @@ def inspect(model: Path, as_json: bool) -> int:
         out = table(kind, ">#", "name", "type", "shape", "quantization")
         for position, row in enumerate(document[kind]):
             quantization = row["quantization"]
-            text = f"scale {quantization['scale'][0]:.6g}, zero point {quantization['zero_point'][0]}" if quantization else ""
+            text = (
+                f"scale {quantization['scale'][0]:.6g}, zero point {quantization['zero_point'][0]}"
+                if quantization
+                else ""
+            )
             out.add_row(str(position), row["name"], row["type"], "x".join(map(str, row["shape"])), text)
         console.print(out)
     out = table("operators", "operator", ">count")
@@ -57,7 +60,9 @@ def describe(graph: Any, model: Path) -> dict[str, Any]:
             "type": tensor.type.name,
             "shape": list(tensor.shape),
             "shape_signature": list(tensor.shape_signature or tensor.shape),
-            "quantization": None if quantization is None else {
+            "quantization": None
+            if quantization is None
+            else {
                 "scale": list(quantization.scale),
                 "zero_point": list(quantization.zero_point),
                 "dimension": quantization.dimension,
@@ -85,7 +90,9 @@ def describe(graph: Any, model: Path) -> dict[str, Any]:
 
 @click.command()
 @MODEL
-@click.option("--feature-level", "levels", default=None, metavar="N", help="1 to 8; a range 1-8 or a list 1,3,5 as well.")
+@click.option(
+    "--feature-level", "levels", default=None, metavar="N", help="1 to 8; a range 1-8 or a list 1,3,5 as well."
+)
 @click.option("--device", default=None, metavar="SPEC", help="Plan for what this device itself supports.")
 @plan_options
 @click.option("--nodes", is_flag=True, help="List every node, not only those on the CPU.")
@@ -119,7 +126,7 @@ def partition(
             plans = [session.plan]
     else:
         plans = [make_plan(graph, Target(level), options) for level in parse_levels(levels or "8")]
-    several = levels is not None and len(plans) > 1 or (levels is not None and not levels.isdigit())
+    several = (levels is not None and len(plans) > 1) or (levels is not None and not levels.isdigit())
     if as_json:
         documents = [plan.to_json(str(model)) for plan in plans]
         emit(documents if several else documents[0])

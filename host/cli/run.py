@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-
 from nnapi_toolkit.cli.common import DEVICE, EXIT_NEGATIVE, JSON, MODEL, emit, plan_options, push_progress
 
 
@@ -27,13 +26,25 @@ def session_options(function: Any) -> Any:
     """Adds the options of a session to a command."""
     for option in reversed(
         (
-            click.option("--feature-level", type=click.IntRange(1, 8), default=None,
-                         help="Plan for this level instead of the device's own."),
+            click.option(
+                "--feature-level",
+                type=click.IntRange(1, 8),
+                default=None,
+                help="Plan for this level instead of the device's own.",
+            ),
             click.option("--accelerator", default=None, metavar="NAME", help="The NNAPI device to compile for."),
-            click.option("--preference", type=click.Choice(["low-power", "fast-single-answer", "sustained-speed"]),
-                         default=None, help="NNAPI execution preference."),
-            click.option("--priority", type=click.Choice(["low", "medium", "high"]), default=None,
-                         help="NNAPI priority (feature level 4 and up)."),
+            click.option(
+                "--preference",
+                type=click.Choice(["low-power", "fast-single-answer", "sustained-speed"]),
+                default=None,
+                help="NNAPI execution preference.",
+            ),
+            click.option(
+                "--priority",
+                type=click.Choice(["low", "medium", "high"]),
+                default=None,
+                help="NNAPI priority (feature level 4 and up).",
+            ),
             click.option("--allow-fp16", is_flag=True, help="float32 may be computed in float16; results change."),
             click.option("--burst", is_flag=True, help="Use an NNAPI burst object (feature level 3 and up)."),
         )
@@ -66,15 +77,30 @@ def _log(message: str) -> None:
 @click.command()
 @MODEL
 @DEVICE
-@click.option("--inputs", type=click.Path(path_type=Path), default=None, help="npz: tensor names or input_0, input_1, …; without it: random inputs.")
-@click.option("--outputs", type=click.Path(path_type=Path), default=None, help="npz to write: output_0, … and tensor names.")
+@click.option(
+    "--inputs",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="npz: tensor names or input_0, input_1, …; without it: random inputs.",
+)
+@click.option(
+    "--outputs", type=click.Path(path_type=Path), default=None, help="npz to write: output_0, … and tensor names."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of random inputs.")
 @session_options
-@click.option("--require-delegated", metavar="PERCENT", default=None, help="Fail unless this share of the MACs is delegated: 90%.")
+@click.option(
+    "--require-delegated", metavar="PERCENT", default=None, help="Fail unless this share of the MACs is delegated: 90%."
+)
 @JSON
 def run(
-    model: Path, device: str, inputs: Path | None, outputs: Path | None, seed: int, require_delegated: str | None,
-    as_json: bool, **given: Any,
+    model: Path,
+    device: str,
+    inputs: Path | None,
+    outputs: Path | None,
+    seed: int,
+    require_delegated: str | None,
+    as_json: bool,
+    **given: Any,
 ) -> int:
     """Run a model once on a device, and say what ran where."""
     from nnapi_toolkit.arrays import load_inputs, random_inputs, save_outputs
@@ -89,7 +115,10 @@ def run(
     arrays = load_inputs(inputs, tensors) if inputs is not None else random_inputs(tensors, seed)
     if inputs is None and not as_json:
         _log(f"no --inputs: random inputs of seed {seed}")
-    with push_progress(not as_json) as progress, Session(graph, device, make_session_options(**given), progress) as session:
+    with (
+        push_progress(not as_json) as progress,
+        Session(graph, device, make_session_options(**given), progress) as session,
+    ):
         results = session.run(arrays)
         if outputs is not None:
             save_outputs(outputs, session.output_tensors, results)
@@ -116,8 +145,10 @@ def run(
             print_plan(session.plan, model.name)
             print_run(session)
     if not enough:
-        _log(f"nnapi: {achieved:.1f}% of the MACs are delegated, --require-delegated wants {required:g}%: "
-             f"`nnapi partition {model} --device {device}` says why")
+        _log(
+            f"nnapi: {achieved:.1f}% of the MACs are delegated, --require-delegated wants {required:g}%: "
+            f"`nnapi partition {model} --device {device}` says why"
+        )
         return EXIT_NEGATIVE
     return 0
 
@@ -142,17 +173,29 @@ def parse_percent(text: str | None) -> float | None:
 @click.command()
 @MODEL
 @DEVICE
-@click.option("--inputs", type=click.Path(path_type=Path), default=None, help="npz with the inputs; without it: random inputs.")
+@click.option(
+    "--inputs", type=click.Path(path_type=Path), default=None, help="npz with the inputs; without it: random inputs."
+)
 @click.option("--runs", type=click.IntRange(min=1), default=1, show_default=True, help="Random inputs to try.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--atol", type=float, default=1e-6, show_default=True, help="Absolute bound for floats.")
 @click.option("--rtol", type=float, default=1e-5, show_default=True, help="Relative bound for floats.")
-@click.option("--steps", type=click.IntRange(min=0), default=0, show_default=True, help="Bound for integers, in raw steps.")
+@click.option(
+    "--steps", type=click.IntRange(min=0), default=0, show_default=True, help="Bound for integers, in raw steps."
+)
 @session_options
 @JSON
 def verify(
-    model: Path, device: str, inputs: Path | None, runs: int, seed: int, atol: float, rtol: float, steps: int,
-    as_json: bool, **given: Any,
+    model: Path,
+    device: str,
+    inputs: Path | None,
+    runs: int,
+    seed: int,
+    atol: float,
+    rtol: float,
+    steps: int,
+    as_json: bool,
+    **given: Any,
 ) -> int:
     """Compare a device's outputs with the CPU reference's. Exit code 1 when a bound is exceeded."""
     from nnapi_toolkit.arrays import Tolerance, load_inputs
@@ -165,7 +208,12 @@ def verify(
         main = Graph.open(model).subgraphs[0]
         arrays = [load_inputs(inputs, [main.tensors[index] for index in main.inputs])]
     found = verify_model(
-        model, device, arrays, runs=runs, seed=seed, tolerance=Tolerance(atol, rtol, steps),
+        model,
+        device,
+        arrays,
+        runs=runs,
+        seed=seed,
+        tolerance=Tolerance(atol, rtol, steps),
         options=make_session_options(**given),
     )
     document = {"model": str(model), **found.to_json()}
@@ -202,7 +250,12 @@ def bench(
         bar.start()
     try:
         result = bench_model(
-            model, device, runs=runs, warmup=warmup, threads=threads, seed=seed,
+            model,
+            device,
+            runs=runs,
+            warmup=warmup,
+            threads=threads,
+            seed=seed,
             options=make_session_options(**given),
             progress=None if bar is None else lambda done, total: bar.update(task, completed=done, total=total),
         ).to_json()

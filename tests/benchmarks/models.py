@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
 from nnapi_toolkit.arrays import random_inputs
 from nnapi_toolkit.session import Session
 
@@ -161,7 +160,7 @@ def markdown(document: dict[str, Any]) -> str:
         "",
         "## Inference",
         "",
-        "| model | LiteRT XNNPACK | softnn on device (p50 / p90) | ratio min / median / max | LiteRT BUILTIN_REF | CPU reference (numpy) |",
+        "| model | LiteRT XNNPACK | softnn (p50 / p90) | ratio min / median / max | LiteRT BUILTIN_REF | CPU reference |",
         "|---|---:|---:|---:|---:|---:|",
     ]
     for name, row in document["models"].items():
@@ -200,7 +199,10 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
     arguments = parser.parse_args()
     document: dict[str, Any] = {
-        "machine": machine(), "threads": arguments.threads, "rounds": arguments.rounds, "models": {}
+        "machine": machine(),
+        "threads": arguments.threads,
+        "rounds": arguments.rounds,
+        "models": {},
     }
     for name in arguments.only or ["efficientnet_lite0_int8", *MODELS]:
         with model_file(name) as path:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from tests.conftest import Golden, model_names, model_path
 from nnapi_toolkit.session import Session, SessionOptions
 
-VISION = [name for name in model_names("mobilenet") + model_names("inception") if name != "mobilenet_v1_025_128_dynrange"]
+from tests.conftest import Golden, model_names, model_path
+
+VISION = [
+    name for name in model_names("mobilenet") + model_names("inception") if name != "mobilenet_v1_025_128_dynrange"
+]
 
 
 def assert_equal_to_golden(name: str, session: Session, cases: int | None = None) -> None:
@@ -47,7 +49,9 @@ def test_every_level_in_process(name: str, level: int) -> None:
         assert_equal_to_golden(name, session, cases=1)
 
 
-@pytest.mark.parametrize("name", [n for n in ("mobilenet_v2_10_224_int8", "mobilenet_v1_025_128_uint8io") if n in VISION])
+@pytest.mark.parametrize(
+    "name", [n for n in ("mobilenet_v2_10_224_int8", "mobilenet_v1_025_128_uint8io") if n in VISION]
+)
 @pytest.mark.parametrize("refusal", ["refuse=AVERAGE_POOL_2D", "refuse-every=3"])
 def test_mixed_plan(name: str, refusal: str) -> None:
     with Session(model_path(name), "virtual") as whole:
