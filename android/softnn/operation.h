@@ -87,6 +87,9 @@ bool snn_is_quant8(int32_t type);      /* TENSOR_QUANT8_ASYMM or TENSOR_QUANT8_A
 const char *snn_type_name(int32_t type);
 /* Number of elements; false on overflow of 32-bit byte sizes. */
 bool snn_count(const SnnTensor *t, size_t *count);
+/* For an operation without SNN_F16_BY_F32 that reads or writes a few float16 values itself. */
+float snn_half_to_float(uint16_t half);
+uint16_t snn_float_to_half(float value);
 
 /* --- prepare --- */
 /* The value of a scalar operand: SNN_OK, SNN_NEEDS_DATA (no value yet) or SNN_BAD (wrong type; recorded). */

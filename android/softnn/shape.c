@@ -251,6 +251,21 @@ size_t snn_zero_element(const SnnTensor *t, uint8_t bytes[8]) {
   return size;
 }
 
+SnnView snn_view(const uint32_t dims[4], bool nchw) {
+  ptrdiff_t s[4];
+  snn_strides(4, dims, s);
+  if (nchw) return (SnnView){dims[0], dims[2], dims[3], dims[1], s[0], s[2], s[3], s[1]};
+  return (SnnView){dims[0], dims[1], dims[2], dims[3], s[0], s[1], s[2], s[3]};
+}
+
+int snn_set_view(SnnNode *node, uint32_t output, bool nchw, uint64_t n, uint64_t h, uint64_t w, uint64_t c, SnnView *view) {
+  SNN_CHECK(node, n <= UINT32_MAX && h <= UINT32_MAX && w <= UINT32_MAX && c <= UINT32_MAX, "the output is too large");
+  uint32_t dims[4] = {(uint32_t)n, (uint32_t)(nchw ? c : h), (uint32_t)(nchw ? h : w), (uint32_t)(nchw ? w : c)};
+  SNN_TRY(snn_set_shape(node, output, 4, dims));
+  *view = snn_view(dims, nchw);
+  return SNN_OK;
+}
+
 bool snn_next_index(uint32_t rank, const uint32_t *dims, uint32_t *index) {
   for (uint32_t i = rank; i-- > 0;) {
     if (++index[i] < dims[i]) return true;

@@ -71,6 +71,15 @@ void snn_fill(void *target, size_t count, const void *element, size_t bytes);
 /* The bytes of one element that means zero: the zero point of a quantised tensor. Returns its size. */
 size_t snn_zero_element(const SnnTensor *t, uint8_t bytes[8]);
 
+/* An image of rank 4 by meaning, NHWC or NCHW, with strides in elements. */
+typedef struct {
+  uint32_t n, h, w, c;
+  ptrdiff_t by_n, by_h, by_w, by_c;
+} SnnView;
+SnnView snn_view(const uint32_t dims[4], bool nchw);
+/* Sets an output to an image of the given size; *view tells how it lies. */
+int snn_set_view(SnnNode *node, uint32_t output, bool nchw, uint64_t n, uint64_t h, uint64_t w, uint64_t c, SnnView *view);
+
 /* Steps an index over `dims`, the last one fastest; false after the last. */
 bool snn_next_index(uint32_t rank, const uint32_t *dims, uint32_t *index);
 

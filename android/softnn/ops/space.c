@@ -3,28 +3,6 @@
 
 #include <string.h>
 
-/* The four dimensions of an image by meaning, with their strides in elements. */
-typedef struct {
-  uint32_t n, h, w, c;
-  ptrdiff_t by_n, by_h, by_w, by_c;
-} Image;
-
-static Image image(const uint32_t dims[4], bool nchw) {
-  ptrdiff_t s[4];
-  snn_strides(4, dims, s);
-  if (nchw) return (Image){dims[0], dims[2], dims[3], dims[1], s[0], s[2], s[3], s[1]};
-  return (Image){dims[0], dims[1], dims[2], dims[3], s[0], s[1], s[2], s[3]};
-}
-
-/* Sets the output to an image of the given size and answers how it lies. */
-static int set_image(SnnNode *node, bool nchw, uint64_t n, uint64_t h, uint64_t w, uint64_t c, Image *out) {
-  SNN_CHECK(node, n <= UINT32_MAX && h <= UINT32_MAX && w <= UINT32_MAX && c <= UINT32_MAX, "the output is too large");
-  uint32_t dims[4] = {(uint32_t)n, (uint32_t)(nchw ? c : h), (uint32_t)(nchw ? h : w), (uint32_t)(nchw ? w : c)};
-  SNN_TRY(snn_set_shape(node, 0, 4, dims));
-  *out = image(dims, nchw);
-  return SNN_OK;
-}
-
 static int move_execute(SnnNode *node) {
   snn_move(node, node->params, node->in[0]->data, node->out[0]->data);
   return SNN_OK;
@@ -41,11 +19,11 @@ static int validate_image(SnnNode *node, int first_level, const char *inputs, ui
 }
 
 /* The input as an image; the layout flag may be left off. */
-static int read_image(SnnNode *node, uint32_t flag, bool *nchw, Image *in) {
+static int read_image(SnnNode *node, uint32_t flag, bool *nchw, SnnView *in) {
   *nchw = false;
   if (!snn_check_rank(node, node->in[0], "the input", 4, 4)) return SNN_BAD;
   if (flag < node->n_in) SNN_TRY(snn_get_bool(node, flag, nchw));
-  *in = image(node->in[0]->dims, *nchw);
+  *in = snn_view(node->in[0]->dims, *nchw);
   return SNN_OK;
 }
 
@@ -62,7 +40,7 @@ static int read_block(SnnNode *node, uint32_t *block) {
 }
 
 /* Pixel (y * block + i, x * block + j) becomes channel (i * block + j) * channels + c of pixel (y, x). `small` has the small pixels. */
-static void block_move(SnnMove *move, uint32_t block, const Image *small, const Image *deep, bool to_depth) {
+static void block_move(SnnMove *move, uint32_t block, const SnnView *small, const SnnView *deep, bool to_depth) {
   const struct {
     size_t extent;
     ptrdiff_t small, deep;
@@ -82,14 +60,14 @@ static void block_move(SnnMove *move, uint32_t block, const Image *small, const 
 
 static int space_to_depth_prepare(SnnNode *node) {
   bool nchw;
-  Image in, out;
+  SnnView in, out;
   uint32_t block;
   SNN_TRY(read_image(node, 2, &nchw, &in));
   SNN_TRY(read_block(node, &block));
   SNN_CHECK(node, in.h % block == 0 && in.w % block == 0, "block size %u does not divide %u x %u", block, in.h, in.w);
   uint64_t area = (uint64_t)block * block;
   SNN_CHECK(node, area <= UINT32_MAX, "block size %u is too large", block);
-  SNN_TRY(set_image(node, nchw, in.n, in.h / block, in.w / block, in.c * area, &out));
+  SNN_TRY(snn_set_view(node, 0, nchw, in.n, in.h / block, in.w / block, in.c * area, &out));
   SnnMove *move = snn_params(node, sizeof(*move));
   if (!move) return SNN_NO_MEMORY;
   block_move(move, block, &in, &out, true);
@@ -99,13 +77,13 @@ static int space_to_depth_prepare(SnnNode *node) {
 
 static int depth_to_space_prepare(SnnNode *node) {
   bool nchw;
-  Image in, out;
+  SnnView in, out;
   uint32_t block;
   SNN_TRY(read_image(node, 2, &nchw, &in));
   SNN_TRY(read_block(node, &block));
   uint64_t area = (uint64_t)block * block;
   SNN_CHECK(node, in.c % area == 0, "block size %u squared does not divide %u channels", block, in.c);
-  SNN_TRY(set_image(node, nchw, in.n, (uint64_t)in.h * block, (uint64_t)in.w * block, in.c / area, &out));
+  SNN_TRY(snn_set_view(node, 0, nchw, in.n, (uint64_t)in.h * block, (uint64_t)in.w * block, in.c / area, &out));
   SnnMove *move = snn_params(node, sizeof(*move));
   if (!move) return SNN_NO_MEMORY;
   block_move(move, block, &out, &in, false);
@@ -134,13 +112,13 @@ static int batch_to_space_validate(SnnNode *node) {
 
 static int batch_to_space_prepare(SnnNode *node) {
   bool nchw;
-  Image in, out;
+  SnnView in, out;
   uint32_t block[2];
   SNN_TRY(read_image(node, 2, &nchw, &in));
   SNN_TRY(read_blocks(node, block));
   uint64_t area = (uint64_t)block[0] * block[1];
   SNN_CHECK(node, in.n % area == 0, "blocks of %u x %u do not divide a batch of %u", block[0], block[1], in.n);
-  SNN_TRY(set_image(node, nchw, in.n / area, (uint64_t)in.h * block[0], (uint64_t)in.w * block[1], in.c, &out));
+  SNN_TRY(snn_set_view(node, 0, nchw, in.n / area, (uint64_t)in.h * block[0], (uint64_t)in.w * block[1], in.c, &out));
   SnnMove *move = snn_params(node, sizeof(*move));
   if (!move) return SNN_NO_MEMORY;
   ptrdiff_t rows = (ptrdiff_t)block[0], columns = (ptrdiff_t)block[1];
@@ -155,7 +133,7 @@ static int batch_to_space_prepare(SnnNode *node) {
 }
 
 typedef struct {
-  Image in, out;
+  SnnView in, out;
   uint32_t block[2], top, left;
   bool padded;
   size_t element;
@@ -187,7 +165,7 @@ static int space_to_batch_prepare(SnnNode *node) {
             (unsigned long long)h, (unsigned long long)w);
   uint64_t area = (uint64_t)b.block[0] * b.block[1];
   SNN_CHECK(node, area <= UINT32_MAX, "blocks of %u x %u are too large", b.block[0], b.block[1]);
-  SNN_TRY(set_image(node, nchw, b.in.n * area, h / b.block[0], w / b.block[1], b.in.c, &b.out));
+  SNN_TRY(snn_set_view(node, 0, nchw, b.in.n * area, h / b.block[0], w / b.block[1], b.in.c, &b.out));
   b.top = (uint32_t)pad[0];
   b.left = (uint32_t)pad[2];
   b.padded = pad[0] > 0 || pad[1] > 0 || pad[2] > 0 || pad[3] > 0;
