@@ -86,7 +86,8 @@ class DataFlow:
         self._check_uses(is_input | variable | (tensors.data_length >= 0))
 
     def _number(self, side: Ragged) -> Positions:
-        return self.tensor_bases[side.rows] + side.values
+        numbers: Positions = self.tensor_bases[side.rows] + side.values
+        return numbers
 
     def _check_interface(self, field: str) -> Ragged:
         side = self.subgraphs.ragged(field)
@@ -133,7 +134,8 @@ class DataFlow:
         self.producer[numbers] = outputs.rows
 
     def _tensor_numbers(self, side: Ragged) -> Positions:
-        return self.tensor_bases[self.operators.level.rows[side.rows]] + side.values
+        numbers: Positions = self.tensor_bases[self.operators.level.rows[side.rows]] + side.values
+        return numbers
 
     def _check_uses(self, available: NDArray[np.bool_]) -> None:
         inputs = self.operators.inputs
@@ -277,9 +279,7 @@ def _check_fit(flow: DataFlow) -> None:
     takes, gives = level.vector("inputs")[1], level.vector("outputs")[1]
     sub_takes, sub_gives = subgraphs.vector("inputs")[1], subgraphs.vector("outputs")[1]
 
-    def require(
-        op: BuiltinOperator, tables: Level, field: str, inputs: Positions, outputs: Positions
-    ) -> None:
+    def require(op: BuiltinOperator, tables: Level, field: str, inputs: Positions, outputs: Positions) -> None:
         own = flow.operators.builtin[tables.rows] == int(op)
         index = tables.scalars(field)
         for wanted, found, what in (

@@ -36,9 +36,7 @@ AT_LEAST_ONE: Final = {
         *("window_strides", "lhs_dilation", "rhs_dilation"),
         *("feature_group_count", "batch_group_count"),
     ),
-    "StablehloReduceWindowOptions": (
-        *("window_dimensions", "window_strides", "base_dilations", "window_dilations"),
-    ),
+    "StablehloReduceWindowOptions": (*("window_dimensions", "window_strides", "base_dilations", "window_dilations"),),
     "StablehloSliceOptions": ("strides",),
 }
 AT_LEAST_ZERO: Final = {
@@ -109,9 +107,7 @@ def check_operators(root: Level, tensors: TensorColumns) -> OperatorColumns:
     codes = _check_codes(root.child("operator_codes"))
     code = level.scalars("opcode_index").astype(np.int64)
     count = np.full(len(level), len(codes))
-    refuse(
-        level, code >= count, "opcode_index", "there is no operator code {}: the model has {}", (code, count)
-    )
+    refuse(level, code >= count, "opcode_index", "there is no operator code {}: the model has {}", (code, count))
     builtin = np.array([int(entry.op) for entry in codes], np.int64)[code] if codes else code
     sides = _check_indices(level)
     _check_arity(level, codes, code, *sides[:2])
@@ -158,9 +154,7 @@ def _check_indices(level: Level) -> tuple[Ragged, Ragged, Ragged]:
     return sides[0], sides[1], sides[2]
 
 
-def _check_arity(
-    level: Level, codes: list[OperatorCode], code: Positions, inputs: Ragged, outputs: Ragged
-) -> None:
+def _check_arity(level: Level, codes: list[OperatorCode], code: Positions, inputs: Ragged, outputs: Ragged) -> None:
     arities = [OPERATOR_ARITY.get(entry.op.name, _ANY) for entry in codes]
     names = np.array([entry.op.name for entry in codes], object)
     bounds = np.array([[_OPEN if b is None else int(b) for b in arity] for arity in arities], np.int64)
@@ -195,9 +189,7 @@ def _check_missing(columns: OperatorColumns) -> None:
     """An operator without its table has the schema's defaults, which for some options means zero."""
     zero_default = {}
     for table, fields in AT_LEAST_ONE.items():
-        defaults = [
-            f.name for f in TABLES[table] if f.name in fields and f.default is not None and not f.default
-        ]
+        defaults = [f.name for f in TABLES[table] if f.name in fields and f.default is not None and not f.default]
         if defaults:
             zero_default[table] = defaults[0]
     for entry in set(columns.codes):

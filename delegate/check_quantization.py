@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nnapi_toolkit.delegate.check_tensors import TensorColumns, tuples
+from nnapi_toolkit.delegate.check_tensors import MAX_ELEMENTS, TensorColumns, tuples
 from nnapi_toolkit.delegate.tensor import BlockQuantization, Quantization
 from nnapi_toolkit.delegate.verifier import Level, Positions, refuse
 from nnapi_toolkit.schema.enums import TensorType
@@ -89,9 +89,7 @@ def _collect(
     scale_counts, zero_counts = level.vector("scale")[1].tolist(), level.vector("zero_point")[1].tolist()
     at = zero_at = 0
     rows = level.rows.tolist()
-    for row, wanted, count, zero_count, dimension in zip(
-        rows, used.tolist(), scale_counts, zero_counts, dimensions
-    ):
+    for row, wanted, count, zero_count, dimension in zip(rows, used.tolist(), scale_counts, zero_counts, dimensions):
         if wanted and (count > 1 or scales[at] > 0):  # one scale of 0 is how some writers say "none"
             scale = tuple(scales[at : at + count])
             points = tuple(zeros[zero_at : zero_at + zero_count])
@@ -117,21 +115,33 @@ def _check_blocks(columns: TensorColumns, level: Level) -> dict[int, Quantizatio
             bad = (index < lowest) | (index >= limits)
             refuse(blocks, bad, name, "there is no tensor {}: the subgraph has {}", (index, limits))
         sizes = blocks.scalars("block_size")
-        lowest = 1 if member == "BlockwiseQuantization" else 0
-        refuse(blocks, sizes < lowest, "block_size", f"{{}} must be at least {lowest}", sizes)
-        dimensions: Sequence[tuple[int, ...]] = [()] * len(blocks)
+        axes: Sequence[tuple[int, ...]] = [()] * len(blocks)
+        shapes = axes
+        smallest = np.zeros(len(blocks), np.int64)  # several axes: 0 is one block per channel
         if member == "MultiAxisQuantization":
-            quantized = blocks.ragged("quantized_dimensions")
-            bad = (quantized.values < 0) | (quantized.values >= columns.ranks[owners][quantized.rows])
-            refuse(blocks, bad, "quantized_dimensions", "there is no dimension {}", *quantized)
-            dimensions = tuples(quantized.values.tolist(), blocks.vector("quantized_dimensions")[1].tolist())
+            axes = _block_vectors(blocks, "quantized_dimensions", 0, columns.ranks[owners] - 1)
+        else:
+            shapes = _block_vectors(blocks, "block_shape", 1, np.full(len(blocks), MAX_ELEMENTS))
+            smallest = np.array([0 if shape else 1 for shape in shapes], np.int64)
+        refuse(blocks, sizes < smallest, "block_size", "{} must be at least {}", (sizes, smallest))
         fields = zip(
             owners.tolist(),
             blocks.scalars("scales").tolist(),
             blocks.scalars("zero_points").tolist(),
             sizes.tolist(),
-            dimensions,
+            axes,
+            shapes,
         )
-        for row, scale, zero_point, size, axes in fields:
-            found[row] = Quantization((), (), 0, BlockQuantization(scale, zero_point, size, axes))
+        for row, *parameters in fields:
+            found[row] = Quantization((), (), 0, BlockQuantization(*parameters))
     return found
+
+
+def _block_vectors(blocks: Level, field: str, low: int, high: Positions) -> list[tuple[int, ...]]:
+    """A vector field of every table, all values within bounds."""
+    vector = blocks.ragged(field)
+    limit = high[vector.rows]
+    bad = (vector.values < low) | (vector.values > limit)
+    message = f"{{}} is outside {low} to {{}}"
+    refuse(blocks, bad, field, message, (vector.values, limit), vector.rows, vector.elements)
+    return tuples(vector.values.tolist(), blocks.vector(field)[1].tolist())

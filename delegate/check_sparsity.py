@@ -26,9 +26,7 @@ def check_sparsity(columns: TensorColumns) -> dict[int, Sparsity]:
     level = columns.level.child("sparsity")
     if not len(level):
         return {}
-    orders = tuples(
-        level.ragged("traversal_order").values.tolist(), level.vector("traversal_order")[1].tolist()
-    )
+    orders = tuples(level.ragged("traversal_order").values.tolist(), level.vector("traversal_order")[1].tolist())
     maps = tuples(level.ragged("block_map").values.tolist(), level.vector("block_map")[1].tolist())
     metadata = level.child("dim_metadata")
     ends = np.cumsum(level.vector("dim_metadata")[1]).tolist()
@@ -87,15 +85,11 @@ class _SparseCheck:
     def run(self, dimensions: list[SparseDimension], values: int) -> Sparsity:
         """Checks the dimensions from the outermost in, counting the places they make."""
         rank, levels = len(self.shape), len(self.order)
-        if sorted(self.order[:rank]) != list(range(rank)) or sorted(self.order[rank:]) != list(
-            range(rank, levels)
-        ):
+        if sorted(self.order[:rank]) != list(range(rank)) or sorted(self.order[rank:]) != list(range(rank, levels)):
             message = f"{self.order[:16]} is no order of {rank} dimensions and their blocks"
             raise self._error("traversal_order", message)
         if len(self.block_map) != levels - rank or any(not 0 <= d < rank for d in self.block_map):
-            message = (
-                f"{self.block_map[:16]} does not map {levels - rank} block dimensions to the tensor's {rank}"
-            )
+            message = f"{self.block_map[:16]} does not map {levels - rank} block dimensions to the tensor's {rank}"
             raise self._error("block_map", message)
         if len(set(self.block_map)) != len(self.block_map):
             raise self._error("block_map", f"{self.block_map[:16]} names a dimension twice")

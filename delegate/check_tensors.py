@@ -60,9 +60,7 @@ def check_tensors(root: Level) -> TensorColumns:
 
 def _check_shapes(level: Level) -> tuple[Ragged, Positions, Positions]:
     shape, ranks = level.ragged("shape"), level.vector("shape")[1]
-    refuse(
-        level, shape.values < 0, "shape", "dimension {} is negative", shape.values, shape.rows, shape.elements
-    )
+    refuse(level, shape.values < 0, "shape", "dimension {} is negative", shape.values, shape.rows, shape.elements)
     sizes = np.ones(len(level), np.float64)
     np.multiply.at(sizes, shape.rows, np.maximum(shape.values, 1).astype(np.float64))
     is_empty = np.zeros(len(level), np.bool_)

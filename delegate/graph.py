@@ -269,8 +269,7 @@ class Graph:
     @cached_property
     def _nodes(self) -> tuple[tuple[Node, ...], ...]:
         return tuple(
-            tuple(Node(self, subgraph, operator) for operator in subgraph.operators)
-            for subgraph in self.subgraphs
+            tuple(Node(self, subgraph, operator) for operator in subgraph.operators) for subgraph in self.subgraphs
         )
 
     def nodes(self, subgraph: int = 0) -> tuple[Node, ...]:
@@ -288,9 +287,7 @@ def _map(file: Path) -> memoryview:
             raise OSError(None, str(error)) from error
 
 
-def _make_subgraphs(
-    level: Level, tensors: Sequence[Tensor], columns: OperatorColumns
-) -> tuple[Subgraph, ...]:
+def _make_subgraphs(level: Level, tensors: Sequence[Tensor], columns: OperatorColumns) -> tuple[Subgraph, ...]:
     operators = _make_operators(columns, spread(level.vector("operators")[1])[1].tolist())
     subgraphs = []
     tensor_at = operator_at = 0
@@ -365,29 +362,27 @@ def _make_tensors(columns: TensorColumns, places: Positions) -> list[Tensor]:
 
 def _make_operators(columns: OperatorColumns, places: list[int]) -> list[Operator]:
     data, level = columns.level.image.data, columns.level
-    codes = [(c.op, c.custom_code or c.op.name, c.version, c.custom_code) for c in columns.codes]
-    tables = [OPERATOR_OPTIONS.get(c.op.name) for c in columns.codes]
-    return [
-        Operator(
+    tables = [OPERATOR_OPTIONS.get(code.op.name) for code in columns.codes]
+    inputs, outputs, inner = (_lists(level, name) for name in ("inputs", "outputs", "intermediates"))
+    options, starts = columns.options.tolist(), columns.custom_offset.tolist()
+    ends = (columns.custom_offset + columns.custom_length).tolist()
+    operators = []
+    for row, (place, index) in enumerate(zip(places, columns.code.tolist())):
+        code = columns.codes[index]
+        operator = Operator(
             place,
-            *codes[code],
-            inputs,
-            outputs,
-            inner,
-            Options(tables[code], data, at),
-            data[start : start + count],
+            code.op,
+            code.custom_code or code.op.name,
+            code.version,
+            code.custom_code,
+            inputs[row],
+            outputs[row],
+            inner[row],
+            Options(tables[index], data, options[row]),
+            data[starts[row] : ends[row]],
         )
-        for place, code, inputs, outputs, inner, at, start, count in zip(
-            places,
-            columns.code.tolist(),
-            tuples(columns.inputs.values.tolist(), level.vector("inputs")[1].tolist()),
-            tuples(columns.outputs.values.tolist(), level.vector("outputs")[1].tolist()),
-            tuples(columns.intermediates.values.tolist(), level.vector("intermediates")[1].tolist()),
-            columns.options.tolist(),
-            columns.custom_offset.tolist(),
-            columns.custom_length.tolist(),
-        )
-    ]
+        operators.append(operator)
+    return operators
 
 
 def _lists(level: Level, name: str) -> list[tuple[Any, ...]]:

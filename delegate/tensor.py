@@ -60,12 +60,14 @@ class BlockQuantization:
         zero_points: Index of the tensor of zero points; -1 when they are all zero.
         block_size: Elements per block; 0 is one block per channel.
         dimensions: The quantized dimensions, or empty when the shapes imply them.
+        block_shape: Extents of a block over all dimensions, in place of `block_size`; else empty.
     """
 
     scales: int
     zero_points: int
     block_size: int
     dimensions: tuple[int, ...] = ()
+    block_shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,9 +209,7 @@ class Tensor:
             return _read_strings(raw).reshape(self.shape)
         bits = ELEMENT_BITS[self.type]
         if self.sparsity is not None:
-            values = (
-                _unpack(raw, self.type, len(raw) * 8 // bits) if bits < 8 else np.frombuffer(raw, self.dtype)
-            )
+            values = _unpack(raw, self.type, len(raw) * 8 // bits) if bits < 8 else np.frombuffer(raw, self.dtype)
             return densify(values, self.sparsity, self.shape)
         if bits < 8:
             return _unpack(raw, self.type, self.element_count).reshape(self.shape)
@@ -247,9 +247,7 @@ def densify(values: NDArray[Any], sparsity: Sparsity, shape: tuple[int, ...]) ->
 
     `values` are the stored elements in traversal order. Format: TFLite's form of TACO.
     """
-    coordinates = np.zeros(
-        (0, 1), np.int64
-    )  # one row per traversed dimension, one column per stored position
+    coordinates = np.zeros((0, 1), np.int64)  # one row per traversed dimension, one column per stored position
     for dimension in sparsity.dimensions:
         positions = np.arange(coordinates.shape[1], dtype=np.int64)
         if dimension.format == DimensionType.DENSE:

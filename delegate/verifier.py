@@ -270,9 +270,7 @@ class _Verifier:
                 place = np.where(present, at + offset, 0)
                 bad = present & ((offset < 4) | (offset + width > inline))
                 refuse(level, bad, name, "the field lies at byte {} of its table, outside it", offset)
-                refuse(
-                    level, place % min(width, 4) != 0, name, "the field's position {} is not aligned", place
-                )
+                refuse(level, place % min(width, 4) != 0, name, "the field's position {} is not aligned", place)
                 level._at[name] = place
 
     def _field(self, level: Level, spec: Field) -> None:

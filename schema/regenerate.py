@@ -150,9 +150,7 @@ def _layout_source(objects: list[_Record], enums: list[_Enum]) -> str:
         "TABLES: dict[str, tuple[F, ...]] = {",
     ]
     for name, record in zip(names, objects):
-        fields = sorted(
-            (f for f in record.records(1) if _is_wanted(f)), key=lambda f: f.integer(2, Uint16Flags)
-        )
+        fields = sorted((f for f in record.records(1) if _is_wanted(f)), key=lambda f: f.integer(2, Uint16Flags))
         sources = [_read_field(field, names, enums) for field in fields]
         if sources:
             lines += [f'    "{name}": (', *(f"        {source}," for source in sources), "    ),"]

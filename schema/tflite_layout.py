@@ -47,6 +47,7 @@ TABLES: dict[str, tuple[F, ...]] = {
         F("scales", 0, "i", 0),
         F("zero_points", 1, "i", 0),
         F("block_size", 2, "i", 0),
+        F("block_shape", 3, "[i"),
     ),
     "BroadcastToOptions": (),
     "BucketizeOptions": (
@@ -159,6 +160,7 @@ TABLES: dict[str, tuple[F, ...]] = {
         F("keep_num_dims", 2, "?", False),
         F("asymmetric_quantize_inputs", 3, "?", False),
         F("quantized_bias_type", 4, "b", 0, "TensorType"),
+        F("quant_spec", 5, "[B"),
     ),
     "GatherNdOptions": (),
     "GatherOptions": (

@@ -159,9 +159,7 @@ class SubgraphBuilder:
         names = {table["name"]: index for index, table in enumerate(self.table["tensors"])}
         return [-1 if ref is None else names[ref] if isinstance(ref, str) else int(ref) for ref in tensors]
 
-    def _operator(
-        self, code: int, inputs: Sequence[TensorRef], outputs: Sequence[TensorRef]
-    ) -> dict[str, Any]:
+    def _operator(self, code: int, inputs: Sequence[TensorRef], outputs: Sequence[TensorRef]) -> dict[str, Any]:
         return {"opcode_index": code, "inputs": self.indices(inputs), "outputs": self.indices(outputs)}
 
     def _append(self, table: dict[str, Any]) -> int:
@@ -196,10 +194,7 @@ class ModelBuilder(SubgraphBuilder):
         """Adds a signature: names for tensors of a subgraph (the main one unless given)."""
         graph = subgraph or self
         maps = [
-            [
-                {"name": name, "tensor_index": index}
-                for name, index in zip(side, graph.indices(list(side.values())))
-            ]
+            [{"name": name, "tensor_index": index} for name, index in zip(side, graph.indices(list(side.values())))]
             for side in (inputs, outputs)
         ]
         self._signatures.append(
@@ -247,9 +242,7 @@ class ModelBuilder(SubgraphBuilder):
             "metadata": self._metadata or None,
         }
 
-    def build(
-        self, inputs: Sequence[TensorRef] | None = None, outputs: Sequence[TensorRef] | None = None
-    ) -> bytes:
+    def build(self, inputs: Sequence[TensorRef] | None = None, outputs: Sequence[TensorRef] | None = None) -> bytes:
         """The `.tflite` bytes, with these inputs and outputs of the main subgraph."""
         return write_model(self.model(inputs, outputs))
 
