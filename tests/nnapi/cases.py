@@ -1,11 +1,11 @@
 """Runs the shared NNAPI cases against a libneuralnetworks.so.
 
-    python -m tests.nnapi.cases --op CONV_2D              # all cases about an operation, sync, constants copied
-    python -m tests.nnapi.cases conv_float -k nchw        # files by a part of their name, cases by a part of theirs
+    python -m tests.nnapi.cases --op CONV_2D        # all cases about an operation, sync, constants copied
+    python -m tests.nnapi.cases conv_float -k nchw  # files by a part of their name, cases by a part of theirs
     python -m tests.nnapi.cases --modes sync,async,burst --constants copied,memory --table
 
-Cases run in a process of their own, so a crash is one failed case. The library is built from the tree unless --library
-names one.
+Cases run in a process of their own, so a crash is one failed case. The library is built from the tree unless
+--library names one.
 """
 
 from __future__ import annotations
@@ -27,8 +27,18 @@ from typing import Any
 import numpy as np
 
 from .client import (
-    DTYPES, NO_ERROR, SCALARS, Array, Compilation, Execution, Memory, Model, Nnapi, NnapiError, OperandType,
-)  # fmt: skip
+    DTYPES,
+    NO_ERROR,
+    SCALARS,
+    Array,
+    Compilation,
+    Execution,
+    Memory,
+    Model,
+    Nnapi,
+    NnapiError,
+    OperandType,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("NNAPI_TOOLKIT_SHARED", ROOT.parent / "shared"))
@@ -40,7 +50,7 @@ LOOP_TIMEOUT_NS = 50_000_000
 
 @dataclass(frozen=True)
 class Job:
-    """One case in one way of running it. `level` 0: the newest; else the run time is set to that feature level."""
+    """One case in one way of running it. `level`: feature level that the run time is set to, 0 = the newest."""
 
     file: str
     index: int
@@ -52,7 +62,8 @@ class Job:
 
     @property
     def title(self) -> str:
-        return f"{Path(self.file).parent.name}/{Path(self.file).stem}:{self.name} [{self.mode}, {self.constants}]"
+        file = Path(self.file)
+        return f"{file.parent.name}/{file.stem}:{self.name} [{self.mode}, {self.constants}]"
 
 
 @dataclass(frozen=True)
@@ -77,6 +88,11 @@ def case_files(root: Path = CASES) -> list[Path]:
     return sorted(root.glob("*/*.npz"))
 
 
+#: Feature level that brought the interface which a folder's cases are written for. A case states the lowest level of a
+#: *driver* that must run it: the run time leaves off trailing default arguments for old drivers, a client cannot.
+FOLDER_LEVELS = {"V1_0": 1, "V1_1": 2, "V1_2": 3, "V1_3": 4, "V1_3_cts_only": 4, "AIDL_V2": 6, "AIDL_V3": 7}
+
+
 def jobs(
     files: Iterable[Path],
     *,
@@ -91,7 +107,7 @@ def jobs(
         for index, case in enumerate(load(str(file))[0]["cases"]):
             if (op and op not in case["ops"]) or pattern not in case["name"]:
                 continue
-            level = case["feature_level"] if own_level else 0
+            level = max(case["feature_level"], FOLDER_LEVELS[file.parent.name]) if own_level else 0
             for mode in modes:
                 if level and level < {"async": 1, "fenced": 4}.get(mode, 3):
                     continue
@@ -99,7 +115,7 @@ def jobs(
                     yield Job(str(file), index, case["name"], tuple(case["ops"]), mode, kind, level)
 
 
-# --- one case ---------------------------------------------------------------------------------------------------------
+# --- one case
 
 
 class CaseRun:
@@ -245,9 +261,10 @@ def compare_values(actual: Array, expected: Array, rule: dict[str, Any]) -> str 
         wrong = ~(same | (error <= 0))
     if not wrong.any():
         return None
-    at = np.unravel_index(int(np.argmax(np.where(wrong, np.nan_to_num(error, nan=np.inf), -np.inf))), expected.shape)
-    where = [int(i) for i in at]
-    return f"{int(wrong.sum())} of {expected.size} elements differ; at {where} {actual[at]} instead of {expected[at]}"
+    worst = int(np.argmax(np.where(wrong, np.nan_to_num(error, nan=np.inf), -np.inf)))
+    at = tuple(int(i) for i in np.unravel_index(worst, expected.shape))
+    count = f"{int(wrong.sum())} of {expected.size} elements differ"
+    return f"{count}; at {list(at)} {actual[at]} instead of {expected[at]}"
 
 
 def compare_multinomial(actual: Array, logits: Array, atol: float) -> str | None:
@@ -255,17 +272,19 @@ def compare_multinomial(actual: Array, logits: Array, atol: float) -> str | None
     weights = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
     wanted = weights / weights.sum(axis=-1, keepdims=True)
     for batch in range(actual.shape[0]):
-        shares = np.bincount(actual[batch], minlength=wanted.shape[1])[: wanted.shape[1]] / actual.shape[1]
-        if np.abs(shares - wanted[batch]).max() > atol or actual[batch].min() < 0 or actual[batch].max() >= wanted.shape[1]:
+        if actual[batch].min() < 0 or actual[batch].max() >= wanted.shape[1]:
+            return f"batch {batch}: a class out of range"
+        shares = np.bincount(actual[batch], minlength=wanted.shape[1]) / actual.shape[1]
+        if np.abs(shares - wanted[batch]).max() > atol:
             return f"batch {batch}: shares {shares}, wanted {wanted[batch]}"
     return None
 
 
-# --- the process that runs cases ---------------------------------------------------------------------------------------
+# --- the process that runs cases
 
 
 def serve(library: str) -> None:
-    """Reads jobs as JSON lines, answers each with a line. Reasons that the library logs end up in the messages."""
+    """Reads jobs as JSON lines, answers each with a line. What the library logs ends up in the messages."""
     log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
     os.dup2(log.fileno(), 2)
     os.environ["SOFTNN_VLOG"] = "1"
@@ -325,7 +344,8 @@ class Worker:
             return Outcome(job, **json.loads(answer))
         timed_out = process.poll() is None
         self.close()
-        return Outcome(job, "crashed", f"no answer within {CASE_SECONDS:.0f} s" if timed_out else f"exit code {process.returncode}")
+        reason = f"no answer within {CASE_SECONDS:.0f} s" if timed_out else f"exit code {process.returncode}"
+        return Outcome(job, "crashed", reason)
 
     @staticmethod
     def read_line(process: subprocess.Popen[bytes]) -> bytes:
@@ -368,10 +388,10 @@ def build_library(sanitize: bool = False) -> Path:
     """libneuralnetworks.so from the tree."""
     from nnapi_toolkit.android.build import build
 
-    return build(sanitize=sanitize).libneuralnetworks
+    return Path(build(sanitize=sanitize).libneuralnetworks)
 
 
-# --- command line --------------------------------------------------------------------------------------------------------
+# --- command line
 
 
 def print_table(outcomes: Sequence[Outcome]) -> None:

@@ -1,7 +1,7 @@
 """The NNAPI C interface by ctypes, for any libneuralnetworks.so.
 
-`Nnapi` holds the raw entry points (`api.Model_create(...)` returns the result code) and `check`, which turns a code into
-`NnapiError`. `Model`, `Compilation` and `Execution` own their handles and keep alive what the C side only points to.
+`Nnapi` holds the raw entry points (`api.Model_create(...)` returns the result code) and `check`, which turns a code
+into `NnapiError`. `Model`, `Compilation` and `Execution` own their handles and keep alive what the C side points to.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-RESULTS = (
-    "NO_ERROR OUT_OF_MEMORY INCOMPLETE UNEXPECTED_NULL BAD_DATA OP_FAILED BAD_STATE UNMAPPABLE "
-    "OUTPUT_INSUFFICIENT_SIZE UNAVAILABLE_DEVICE MISSED_DEADLINE_TRANSIENT MISSED_DEADLINE_PERSISTENT "
-    "RESOURCE_EXHAUSTED_TRANSIENT RESOURCE_EXHAUSTED_PERSISTENT DEAD_OBJECT"
-).split()
+_RESULTS = """
+NO_ERROR OUT_OF_MEMORY INCOMPLETE UNEXPECTED_NULL BAD_DATA OP_FAILED BAD_STATE UNMAPPABLE OUTPUT_INSUFFICIENT_SIZE
+UNAVAILABLE_DEVICE MISSED_DEADLINE_TRANSIENT MISSED_DEADLINE_PERSISTENT RESOURCE_EXHAUSTED_TRANSIENT
+RESOURCE_EXHAUSTED_PERSISTENT DEAD_OBJECT
+"""
+#: Names of the result codes, by code.
+RESULTS = _RESULTS.split()
 NO_ERROR, UNEXPECTED_NULL, BAD_DATA, OP_FAILED, BAD_STATE, UNMAPPABLE = 0, 3, 4, 5, 6, 7
 OUTPUT_INSUFFICIENT_SIZE, MISSED_DEADLINE_TRANSIENT, MISSED_DEADLINE_PERSISTENT = 8, 10, 11
 
@@ -33,7 +35,8 @@ TENSOR_QUANT16_ASYMM, TENSOR_QUANT8_SYMM, TENSOR_QUANT8_ASYMM_SIGNED, MODEL = ra
 
 #: numpy type of an element, by operand type code.
 DTYPES: dict[int, type[np.generic]] = {
-    FLOAT32: np.float32, INT32: np.int32, UINT32: np.uint32, TENSOR_FLOAT32: np.float32, TENSOR_INT32: np.int32,
+    FLOAT32: np.float32, INT32: np.int32, UINT32: np.uint32,
+    TENSOR_FLOAT32: np.float32, TENSOR_INT32: np.int32,
     TENSOR_QUANT8_ASYMM: np.uint8, BOOL: np.bool_, TENSOR_QUANT16_SYMM: np.int16, TENSOR_FLOAT16: np.float16,
     TENSOR_BOOL8: np.bool_, FLOAT16: np.float16, TENSOR_QUANT8_SYMM_PER_CHANNEL: np.int8,
     TENSOR_QUANT16_ASYMM: np.uint16, TENSOR_QUANT8_SYMM: np.int8, TENSOR_QUANT8_ASYMM_SIGNED: np.int8,
@@ -82,37 +85,34 @@ class CSettings(C.Structure):
     ]
 
 
-#: Parameters by letter: p pointer or handle, P pointer to handle, i int32, u uint32, l uint64, z size_t, b bool, f float, h uint16,
-#: t operand type, c channel parameters. A "!" in front: returns nothing; "=": returns a 64-bit number.
-SIGNATURES: dict[str, str] = {
-    "getRuntimeFeatureLevel": "=", "getDeviceCount": "p", "getDevice": "uP", "getDefaultLoopTimeout": "=",
-    "getMaximumLoopTimeout": "=", "Device_getName": "pp", "Device_getType": "pp", "Device_getVersion": "pp",
-    "Device_getFeatureLevel": "pp", "Device_wait": "p", "Device_getExtensionSupport": "ppp",
-    "Memory_createFromFd": "ziizP", "Memory_createFromAHardwareBuffer": "pP", "Memory_createFromDesc": "pP",
-    "Memory_copy": "pp", "Memory_free": "!p", "MemoryDesc_create": "P", "MemoryDesc_free": "!p",
-    "MemoryDesc_addInputRole": "ppuf", "MemoryDesc_addOutputRole": "ppuf", "MemoryDesc_setDimensions": "pup",
-    "MemoryDesc_finish": "p", "Model_create": "P", "Model_free": "!p", "Model_finish": "p", "Model_addOperand": "pt",
-    "Model_setOperandValue": "pipz", "Model_setOperandSymmPerChannelQuantParams": "pic",
-    "Model_setOperandValueFromMemory": "pipzz", "Model_setOperandValueFromModel": "pip",
-    "Model_addOperation": "piupup", "Model_identifyInputsAndOutputs": "pupup",
-    "Model_relaxComputationFloat32toFloat16": "pb", "Model_getSupportedOperationsForDevices": "ppup",
-    "Model_getExtensionOperandType": "pphp", "Model_getExtensionOperationType": "pphp",
-    "Model_setOperandExtensionData": "pipz", "Compilation_create": "pP", "Compilation_createForDevices": "ppuP",
-    "Compilation_free": "!p", "Compilation_setPreference": "pi", "Compilation_setCaching": "ppp",
-    "Compilation_setPriority": "pi", "Compilation_setTimeout": "pl", "Compilation_finish": "p",
-    "Compilation_getPreferredMemoryAlignmentForInput": "pup", "Compilation_getPreferredMemoryPaddingForInput": "pup",
-    "Compilation_getPreferredMemoryAlignmentForOutput": "pup", "Compilation_getPreferredMemoryPaddingForOutput": "pup",
-    "Compilation_addExtensionAttribute": "pphpz", "Execution_create": "pP", "Execution_free": "!p",
-    "Execution_setInput": "pitpz", "Execution_setInputFromMemory": "pitpzz", "Execution_setOutput": "pitpz",
-    "Execution_setOutputFromMemory": "pitpzz", "Execution_compute": "p", "Execution_startCompute": "pP",
-    "Execution_startComputeWithDependencies": "ppulP", "Execution_burstCompute": "pp",
-    "Execution_getOutputOperandRank": "pip", "Execution_getOutputOperandDimensions": "pip",
-    "Execution_setMeasureTiming": "pb", "Execution_getDuration": "pip", "Execution_setTimeout": "pl",
-    "Execution_setLoopTimeout": "pl", "Execution_enableInputAndOutputPadding": "pb", "Execution_setReusable": "pb",
-    "Execution_addExtensionAttribute": "pphpz", "Burst_create": "pP", "Burst_free": "!p", "Event_wait": "p",
-    "Event_free": "!p", "Event_createFromSyncFenceFd": "iP", "Event_getSyncFenceFd": "pp",
-}  # fmt: skip
-
+# Parameters by letter: p pointer or handle, P pointer to handle, i int32, u uint32, l uint64, z size_t, b bool,
+# f float, h uint16, t operand type, c channel parameters. In front "!": returns nothing; "=": a 64-bit number.
+_SIGNATURES = """
+getRuntimeFeatureLevel:= getDeviceCount:p getDevice:uP getDefaultLoopTimeout:= getMaximumLoopTimeout:=
+Device_getName:pp Device_getType:pp Device_getVersion:pp Device_getFeatureLevel:pp Device_wait:p
+Device_getExtensionSupport:ppp Memory_createFromFd:ziizP Memory_createFromAHardwareBuffer:pP
+Memory_createFromDesc:pP Memory_copy:pp Memory_free:!p MemoryDesc_create:P MemoryDesc_free:!p
+MemoryDesc_addInputRole:ppuf MemoryDesc_addOutputRole:ppuf MemoryDesc_setDimensions:pup
+MemoryDesc_finish:p Model_create:P Model_free:!p Model_finish:p Model_addOperand:pt
+Model_setOperandValue:pipz Model_setOperandSymmPerChannelQuantParams:pic
+Model_setOperandValueFromMemory:pipzz Model_setOperandValueFromModel:pip Model_addOperation:piupup
+Model_identifyInputsAndOutputs:pupup Model_relaxComputationFloat32toFloat16:pb
+Model_getSupportedOperationsForDevices:ppup Model_getExtensionOperandType:pphp
+Model_getExtensionOperationType:pphp Model_setOperandExtensionData:pipz Compilation_create:pP
+Compilation_createForDevices:ppuP Compilation_free:!p Compilation_setPreference:pi
+Compilation_setCaching:ppp Compilation_setPriority:pi Compilation_setTimeout:pl Compilation_finish:p
+Compilation_getPreferredMemoryAlignmentForInput:pup Compilation_getPreferredMemoryPaddingForInput:pup
+Compilation_getPreferredMemoryAlignmentForOutput:pup Compilation_getPreferredMemoryPaddingForOutput:pup
+Compilation_addExtensionAttribute:pphpz Execution_create:pP Execution_free:!p Execution_setInput:pitpz
+Execution_setInputFromMemory:pitpzz Execution_setOutput:pitpz Execution_setOutputFromMemory:pitpzz
+Execution_compute:p Execution_startCompute:pP Execution_startComputeWithDependencies:ppulP
+Execution_burstCompute:pp Execution_getOutputOperandRank:pip Execution_getOutputOperandDimensions:pip
+Execution_setMeasureTiming:pb Execution_getDuration:pip Execution_setTimeout:pl
+Execution_setLoopTimeout:pl Execution_enableInputAndOutputPadding:pb Execution_setReusable:pb
+Execution_addExtensionAttribute:pphpz Burst_create:pP Burst_free:!p Event_wait:p Event_free:!p
+Event_createFromSyncFenceFd:iP Event_getSyncFenceFd:pp
+"""
+SIGNATURES: dict[str, str] = {item.split(":")[0]: item.split(":")[1] for item in _SIGNATURES.split()}
 _LETTERS: dict[str, Any] = {
     "p": C.c_void_p, "P": C.c_void_p, "i": C.c_int32, "u": C.c_uint32, "l": C.c_uint64, "z": C.c_size_t,
     "b": C.c_bool, "f": C.c_float, "h": C.c_uint16, "t": C.POINTER(CType), "c": C.POINTER(CChannels),
@@ -220,7 +220,9 @@ class Owner:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -315,7 +317,9 @@ class Execution(Owner):
     """An execution and its buffers."""
 
     def __init__(self, compilation: Compilation) -> None:
-        super().__init__(compilation.api, "Execution_free", compilation.api.handle("Execution_create", compilation.handle))
+        super().__init__(
+            compilation.api, "Execution_free", compilation.api.handle("Execution_create", compilation.handle)
+        )
         self.compilation = compilation
 
     def input(self, index: int, value: Array | None, type_: OperandType | None = None) -> None:
