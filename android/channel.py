@@ -119,11 +119,12 @@ class DescriptorTransport:
 
     @staticmethod
     def _wait(fd: int, event: int, end: float) -> None:
-        left = end - time.monotonic()
         poll = select.poll()
         poll.register(fd, event)
-        if left <= 0 or not poll.poll(left * 1000):
-            raise TimeoutError
+        while (left := end - time.monotonic()) > 0:
+            if poll.poll(min(left, 3600.0) * 1000):
+                return
+        raise TimeoutError
 
     def send(self, parts: Sequence[memoryview], end: float) -> None:
         """See `Transport.send`: scattered parts leave with writev, without being joined."""

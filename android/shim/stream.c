@@ -5,7 +5,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { PARTS_AT_ONCE = 64, HELLO_LIMIT_MS = 60000 };
+enum { PARTS_AT_ONCE = 64, HELLO_LIMIT_MS = 60000, ENDING_LIMIT_MS = 10000 };
 
 int ntk_read_exactly(int fd, void *to, size_t length) {
   size_t done = 0;
@@ -136,6 +136,8 @@ int ntk_serve(int in, int out, const char *library, NtkWatch *watch) {
     outcome = sane ? NTK_EXIT_DONE : NTK_EXIT_BROKEN;
     break;
   }
+  watch->started = milliseconds();
+  watch->limit = ENDING_LIMIT_MS;
   watch->phase = NTK_PHASE_ENDING;
   ntk_session_free(session);
   return outcome;

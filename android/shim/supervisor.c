@@ -42,9 +42,12 @@ static bool closed(int fd) {
   return poll(&state, 1, 0) > 0 && (state.revents & (POLLERR | POLLHUP | POLLNVAL)) != 0;
 }
 
+/* Phases that depend on drivers; in all others the worker itself sees that the stream has ended. */
+static bool may_hang(const NtkWatch *watch) { return watch->phase == NTK_PHASE_WORKING || watch->phase == NTK_PHASE_ENDING; }
+
 static bool late(const NtkWatch *watch) {
   uint32_t limit = watch->limit;
-  return watch->phase == NTK_PHASE_WORKING && limit != 0 && (uint32_t)(ntk_now() / 1000000u) - watch->started > limit;
+  return may_hang(watch) && limit != 0 && (uint32_t)(ntk_now() / 1000000u) - watch->started > limit;
 }
 
 /* Waits until the worker is dead, and kills it where it is late or nobody waits for it. */
@@ -53,7 +56,7 @@ static Outcome wait_for(const Supervisor *supervisor, pid_t worker, int *status)
   const struct timespec tick = {0, TICK_MS * 1000000L};
   while (waitpid(worker, status, WNOHANG) == 0) {
     if (late(supervisor->watch)) outcome = LATE;
-    else if (closed(supervisor->out)) outcome = HOST_GONE;
+    else if (may_hang(supervisor->watch) && closed(supervisor->out)) outcome = HOST_GONE;
     if (outcome != ENDED) {
       kill(worker, SIGKILL);
       while (waitpid(worker, status, 0) < 0 && errno == EINTR) continue;
@@ -138,9 +141,10 @@ int ntk_supervise(int in, int out, const char *library) {
     pid_t worker = start_worker(&supervisor);
     if (worker < 0) return NTK_EXIT_MEMORY;
     Outcome outcome = wait_for(&supervisor, worker, &status);
+    /* The session was over, or is now; how the worker frees its objects is nobody's concern any more. */
+    if (watch->phase == NTK_PHASE_ENDING) return outcome == ENDED && WIFEXITED(status) ? WEXITSTATUS(status) : NTK_EXIT_DONE;
     if (outcome == HOST_GONE) return NTK_EXIT_BROKEN;
-    bool by_itself = outcome == ENDED && WIFEXITED(status) && (watch->phase == NTK_PHASE_ENDING || WEXITSTATUS(status) == NTK_EXIT_MEMORY);
-    if (by_itself) return WEXITSTATUS(status);
+    if (outcome == ENDED && WIFEXITED(status) && WEXITSTATUS(status) == NTK_EXIT_MEMORY) return NTK_EXIT_MEMORY;
     if (!bury(&supervisor, outcome, status)) return NTK_EXIT_BROKEN;
   }
 }
