@@ -11,16 +11,21 @@
   X(elementwise)        \
   X(fully_connected)    \
   X(gather)             \
+  X(lsh)                \
+  X(lstm)               \
   X(matmul)             \
   X(normalization)      \
   X(pad)                \
   X(pooling)            \
+  X(postprocessing)     \
   X(quantization)       \
+  X(quantized_lstm)     \
   X(random)             \
   X(recurrent)          \
   X(reduction)          \
   X(reshape)            \
   X(resize)             \
+  X(roi)                \
   X(softmax)            \
   X(space)              \
   X(transpose)          \
