@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -141,26 +142,39 @@ def _select(boxes: Boxes, scores: NDArray[np.float32], count: int, limit: float,
     return chosen
 
 
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One entry of the outputs: its place, and what it says."""
+
+    place: int
+    score: np.float32
+    box: int
+    label: int
+
+
 def _by_class(
-    boxes: Boxes, scores: NDArray[np.float32], first: int, per_class: int, total: int, limit: float, least: float
-) -> list[tuple[np.float32, int, int]]:
-    """Suppression class by class (score, box, class), the best of all merged."""
+    boxes: Boxes, scores: NDArray[np.float32], per_class: int, total: int, limit: float, least: float
+) -> list[Detection]:
+    """Suppression class by class, the best of all merged."""
     best: list[tuple[np.float32, int, int]] = []
-    for label in range(scores.shape[1] - first):
-        column = scores[:, first + label]
+    for label in range(scores.shape[1]):
+        column = scores[:, label]
         found = [(column[i], i, label) for i in _select(boxes, column, per_class, limit, least)]
         best = sorted(best + found, key=lambda entry: -entry[0])[:total]
-    return best
+    return [Detection(place, *entry) for place, entry in enumerate(best)]
 
 
 def _across_classes(
-    boxes: Boxes, scores: NDArray[np.float32], first: int, per_box: int, total: int, limit: float, least: float
-) -> list[tuple[np.float32, int, int]]:
-    """Suppression by each box's best class, then its best `per_box` classes."""
-    rows = scores[:, first:]
-    order = np.argsort(-rows, axis=1, kind="stable")[:, :per_box]
-    chosen = _select(boxes, rows[np.arange(len(rows)), order[:, 0]], total, limit, least)
-    return [(rows[i, label], i, int(label)) for i in chosen for label in order[i]]
+    boxes: Boxes, scores: NDArray[np.float32], per_box: int, total: int, limit: float, least: float
+) -> list[Detection]:
+    """Suppression by each box's best class, then its best classes; every box has `per_box` places."""
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :per_box]
+    chosen = _select(boxes, scores[np.arange(len(scores)), order[:, 0]], total, limit, least)
+    return [
+        Detection(row * per_box + column, scores[box, label], box, int(label))
+        for row, box in enumerate(chosen)
+        for column, label in enumerate(order[box])
+    ]
 
 
 def _option(options: Mapping[str, Any], name: str, default: Any = 0) -> Any:
@@ -192,27 +206,18 @@ def detection_post_process(node: Node, inputs: Sequence[Array | None], runtime: 
         fail(node, "y_scale, x_scale, h_scale, w_scale", scales, "other than 0")
     encodings = _real(node, tensor_in(node, 0), codes)[0]
     boxes = _decode(encodings, _real(node, tensor_in(node, 2), anchors), scales)
-    scores = _real(node, tensor_in(node, 1), classes)[0]
-    first = classes.shape[2] - count
+    scores = _real(node, tensor_in(node, 1), classes)[0][:, classes.shape[2] - count :]
     if _option(options, "use_regular_nms", False):
         per_class = min(int(_option(options, "detections_per_class", 100)), total)
-        found = _by_class(boxes, scores, first, per_class, total, limit, least)
+        found = _by_class(boxes, scores, per_class, total, limit, least)
         number = len(found)
     else:
-        classes_each = min(per_box, count)
-        found = _across_classes(boxes, scores, first, classes_each, total, limit, least)
-        number = len(found) // classes_each
-    return _detections(boxes, found, number, total * per_box, per_box)
-
-
-def _detections(
-    boxes: Boxes, found: list[tuple[np.float32, int, int]], number: int, size: int, per_box: int
-) -> list[Array]:
-    places, labels, scores = (np.zeros((1, size, *s), np.float32) for s in ((4,), (), ()))
-    each = len(found) // number if number else 1
-    for index, (score, box, label) in enumerate(found[:size]):
-        at = index // each * per_box + index % each if each > 1 else index * (per_box if each < per_box else 1)
-        at = index if len(found) == number and per_box == 1 else at
-        if at < size:
-            places[0, at], labels[0, at], scores[0, at] = boxes[box], label, score
-    return [places, labels, scores, np.asarray([number], np.float32)]
+        found = _across_classes(boxes, scores, per_box, total, limit, least)
+        number = len({detection.box for detection in found})
+    size = total * per_box
+    results = [np.zeros((1, size, 4), np.float32), np.zeros((1, size), np.float32), np.zeros((1, size), np.float32)]
+    for detection in found:
+        results[0][0, detection.place] = boxes[detection.box]
+        results[1][0, detection.place] = detection.label
+        results[2][0, detection.place] = detection.score
+    return [*results, np.asarray([number], np.float32)]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
+import pickle
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from hypothesis import HealthCheck, settings
 
 from nnapi_toolkit.delegate.graph import Graph
@@ -72,18 +76,55 @@ def single(
     return data, [t.data for _, t in fed if t.data is not None]
 
 
+class LiteRTError(Exception):
+    """LiteRT refused a model, or ended its process."""
+
+
+class _Worker:
+    """LiteRT in a process of its own, started at first use and again after a crash."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def run(self, model: bytes, inputs: Sequence[Array], runs: int) -> list[Array]:
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.differential.litert_worker"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                cwd=Path(__file__).parents[2],
+            )
+            atexit.register(self.close)
+        process = self._process
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            pickle.dump((model, list(inputs), runs), process.stdin)
+            process.stdin.flush()
+            answer = pickle.load(process.stdout)
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
+            code = process.wait(10)
+            self._process = None
+            raise LiteRTError(f"LiteRT ended its process with {code}") from error
+        if isinstance(answer, str):
+            raise LiteRTError(answer)
+        return answer
+
+    def close(self) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+            self._process.wait(10)
+            self._process = None
+
+
+_worker = _Worker()
+
+
 def run_litert(model: bytes, inputs: Sequence[Array], runs: int = 1) -> list[Array]:
-    """Outputs of the reference kernels (of the last of several runs)."""
-    interpreter = Interpreter(
-        model_content=model, num_threads=1, experimental_op_resolver_type=OpResolverType.BUILTIN_REF
-    )
-    interpreter.allocate_tensors()
-    details = interpreter.get_input_details()
-    for _ in range(runs):
-        for detail, value in zip(details, inputs):
-            interpreter.set_tensor(detail["index"], value)
-        interpreter.invoke()
-    return [interpreter.get_tensor(detail["index"]).copy() for detail in interpreter.get_output_details()]
+    """Outputs of the reference kernels (of the last of several runs).
+
+    Raises:
+        LiteRTError: It refuses the model, or crashes.
+    """
+    return _worker.run(model, inputs, runs)
 
 
 def run_ours(model: bytes, inputs: Sequence[Array], runs: int = 1) -> list[Array]:
