@@ -11,7 +11,16 @@
     pad              PAD PADV2 MIRROR_PAD
     reduction        MEAN SUM REDUCE_PROD REDUCE_MAX REDUCE_MIN REDUCE_ANY REDUCE_ALL ARG_MAX ARG_MIN
     resize           RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR
-    quantization     QUANTIZE DEQUANTIZE CAST
+    quantization     QUANTIZE DEQUANTIZE CAST DENSIFY
+    comparison       EQUAL NOT_EQUAL LESS LESS_EQUAL GREATER GREATER_EQUAL LOGICAL_AND LOGICAL_OR LOGICAL_NOT SELECT SELECT_V2
+    unary            ABS EXP LOG SQRT RSQRT SIN COS NEG FLOOR CEIL
+    gather           GATHER SLICE STRIDED_SLICE TILE BROADCAST_TO TOPK_V2 FILL ONE_HOT EMBEDDING_LOOKUP HASHTABLE_LOOKUP LSH_PROJECTION
+    space            SPACE_TO_DEPTH DEPTH_TO_SPACE SPACE_TO_BATCH_ND BATCH_TO_SPACE_ND
+    transpose        TRANSPOSE REVERSE_V2
+    normalization    L2_NORMALIZATION LOCAL_RESPONSE_NORMALIZATION
+    recurrent        LSTM RNN SVDF and the SEQUENCE forms, one- and two-directional
+    matmul           BATCH_MATMUL
+    detection        custom operators: TFLite_Detection_PostProcess, Convolution2DTransposeBias
     never            what has no NNAPI form
 """
 
@@ -22,18 +31,27 @@ from functools import cache
 from nnapi_toolkit.delegate.graph import Operator
 from nnapi_toolkit.delegate.ops import (
     activation,
+    comparison,
     concatenation,
     convolution,
+    detection,
     elementwise,
     fully_connected,
+    gather,
+    matmul,
     never,
+    normalization,
     pad,
     pooling,
     quantization,
+    recurrent,
     reduction,
     reshape,
     resize,
     softmax,
+    space,
+    transpose,
+    unary,
 )
 from nnapi_toolkit.delegate.ops.base import OperatorRule
 from nnapi_toolkit.schema.enums import BuiltinOperator
@@ -51,6 +69,14 @@ FAMILIES = (
     reduction,
     resize,
     quantization,
+    comparison,
+    unary,
+    gather,
+    space,
+    transpose,
+    normalization,
+    recurrent,
+    matmul,
     never,
 )
 
@@ -60,7 +86,7 @@ RULES: dict[BuiltinOperator, OperatorRule] = {
 }
 
 #: Custom code -> its rule.
-CUSTOM_RULES: dict[str, OperatorRule] = {}
+CUSTOM_RULES: dict[str, OperatorRule] = {rule.op: rule for rule in detection.CUSTOM_RULES}
 
 _other = cache(never.other)
 

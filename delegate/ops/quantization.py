@@ -1,4 +1,4 @@
-"""QUANTIZE, DEQUANTIZE, CAST."""
+"""QUANTIZE, DEQUANTIZE, CAST, DENSIFY."""
 
 from __future__ import annotations
 
@@ -152,8 +152,21 @@ def _cast_tflite(case: Case) -> None:
     tflite.output_type_in(case, kinds)
 
 
+def _densify_rule(case: Case) -> None:
+    """No operation: a sparse constant is made dense while planning."""
+    case.refuse(
+        "constant-operand", case.input(0, "input"), "not folded", "folded into a dense constant", "rewrite constant-folding"
+    )
+
+
+def _densify_tflite(case: Case) -> None:
+    tflite.min_level(case, 4)
+    tflite.constant(case, 0)
+
+
 RULES = (
     OperatorRule("QUANTIZE", ("QUANTIZE", "DEQUANTIZE"), 6, _quantize_rule, _quantize_tflite, _lower_quantize),
     OperatorRule("DEQUANTIZE", ("DEQUANTIZE", "CAST"), 9, _dequantize_rule, _dequantize_tflite, _lower_dequantize),
+    OperatorRule("DENSIFY", (), 1, _densify_rule, _densify_tflite, None),
     OperatorRule("CAST", ("CAST",), 9, _cast_rule, _cast_tflite, _lower_cast),
 )
