@@ -2,7 +2,8 @@
  *
  * All matrix products have the form out[row][n] = f(bias[n] + sum over k of a[row][k] * w[n][k]). A caller gathers a handful of rows of `a`
  * (a tile), converts them once, and multiplies them with the packed weights of all n. Quantised results are the same bit for bit
- * whichever table computes them; float ones differ in the order of additions.
+ * whichever table computes them. Float ones are those of TFLite's reference kernels bit for bit, unless the model allows relaxed computation:
+ * then products are added with a single rounding, which is twice as fast and no less exact, but not the same.
  */
 #ifndef SNN_KERNELS_H
 #define SNN_KERNELS_H
@@ -64,9 +65,9 @@ typedef struct {
   /* count elements of one row, then zeros up to a multiple of q_unit; returns the sum of the converted elements (8-bit format). */
   int32_t (*q_convert)(void *converted, const uint8_t *stored, size_t count, SnnStored form);
   void (*q_multiply)(const SnnQMatrix *matrix, const SnnRequant *requant, const SnnTile *tile);
-  void (*f_multiply)(const SnnFMatrix *matrix, const SnnTile *tile);
+  void (*f_multiply[2])(const SnnFMatrix *matrix, const SnnTile *tile); /* [0] rounds like TFLite, [1] may fuse */
   void (*q_depthwise)(const SnnTaps *taps, SnnStored form, const int32_t *bias, const SnnRequant *requant);
-  void (*f_depthwise)(const SnnTaps *taps, const float *bias, float lo, float hi);
+  void (*f_depthwise[2])(const SnnTaps *taps, const float *bias, float lo, float hi);
   /* Pools read the taps without weights; rows * columns > 0. */
   void (*q_average)(const SnnTaps *taps, bool is_signed, int32_t lo, int32_t hi);
   void (*q_max)(const SnnTaps *taps, bool is_signed, int32_t lo, int32_t hi);
@@ -77,6 +78,8 @@ typedef struct {
 
 /* The best table for this machine. snn_kernels_find: the one called `name`, NULL when it is unknown or cannot run here (for tests). */
 const SnnKernels *snn_kernels(void);
+/* Index into the float kernels: 1 where the model allows relaxed computation (or SOFTNN_FLOAT=fused is set). */
+int snn_float_kernel(const SnnNode *node);
 const SnnKernels *snn_kernels_find(const char *name);
 
 /* --- packing --- */

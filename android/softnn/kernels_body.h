@@ -135,71 +135,24 @@ static int32_t q_convert(void *converted, const uint8_t *stored, size_t count, S
 #endif
 }
 
-/* --- float products --- */
+/* --- float products and depthwise: in TFLite's order and rounding, and fused --- */
 
-SNN_INLINE void f_block(const int rows, const SnnFMatrix *m, const SnnTile *tile, uint32_t row0, uint32_t n0, const float *panel) {
-  VecF32 acc[SNN_F_ROWS][SNN_F_VECTORS];
-  const char *a = (const char *)tile->a + row0 * tile->a_stride;
-  SNN_UNROLL for (int i = 0; i < rows; i++) {
-    SNN_UNROLL for (int j = 0; j < SNN_F_VECTORS; j++) acc[i][j] = load_f32(m->bias + n0 + j * SNN_LANES);
-  }
-  for (uint32_t k = 0; k < m->k; k++) {
-    VecF32 w[SNN_F_VECTORS];
-    SNN_UNROLL for (int j = 0; j < SNN_F_VECTORS; j++) w[j] = load_f32(panel + j * SNN_LANES);
-    SNN_UNROLL for (int i = 0; i < rows; i++) {
-      VecF32 x = splat_f32(SNN_LOAD(float, a + i * tile->a_stride));
-      SNN_UNROLL for (int j = 0; j < SNN_F_VECTORS; j++) acc[i][j] = fma_f32(x, w[j], acc[i][j]);
-    }
-    panel += SNN_F_COLUMNS;
-    a += sizeof(float);
-  }
-  char *out = (char *)tile->out + row0 * tile->out_stride + n0 * sizeof(float);
-  bool whole = n0 + SNN_F_COLUMNS <= m->n;
-  VecF32 lo = splat_f32(m->lo), hi = splat_f32(m->hi);
-  SNN_UNROLL for (int i = 0; i < rows; i++) {
-    float edge[SNN_F_COLUMNS];
-    char *to = whole ? out + i * tile->out_stride : (char *)edge;
-    SNN_UNROLL for (int j = 0; j < SNN_F_VECTORS; j++) SNN_STORE(to + j * SNN_VECTOR_BYTES, clamp_f32(acc[i][j], lo, hi));
-    if (!whole) memcpy(out + i * tile->out_stride, edge, (m->n - n0) * sizeof(float));
-  }
-}
+#define FLOAT_NAME(name) name##_exact
+#define MULTIPLY_ADD(a, b, c) ((a) * (b) + (c))
+#include "kernels_float.h"
+#undef FLOAT_NAME
+#undef MULTIPLY_ADD
 
-#define F_CASE(rows) case rows: f_block(rows, m, tile, row, n0, panel); break
-static void f_rest(const SnnFMatrix *m, const SnnTile *tile, uint32_t row, uint32_t n0, const float *panel) {
-  switch (tile->rows - row) {
-    F_CASE(1);
-#if SNN_F_ROWS > 2
-    F_CASE(2);
+#ifdef SNN_FMA
+#define FLOAT_NAME(name) name##_fused
+#define MULTIPLY_ADD(a, b, c) fma_f32(a, b, c)
+#include "kernels_float.h"
+#undef FLOAT_NAME
+#undef MULTIPLY_ADD
+#else
+#define f_multiply_fused f_multiply_exact
+#define f_depthwise_fused f_depthwise_exact
 #endif
-#if SNN_F_ROWS > 3
-    F_CASE(3);
-#endif
-#if SNN_F_ROWS > 4
-    F_CASE(4);
-    F_CASE(5);
-#endif
-#if SNN_F_ROWS > 6
-    F_CASE(6);
-    F_CASE(7);
-#endif
-#if SNN_F_ROWS > 8
-    F_CASE(8);
-    F_CASE(9);
-    F_CASE(10);
-    F_CASE(11);
-#endif
-    default: break;
-  }
-}
-
-static void f_multiply(const SnnFMatrix *m, const SnnTile *tile) {
-  const float *panel = m->weights;
-  for (uint32_t n0 = 0; n0 < m->n; n0 += SNN_F_COLUMNS, panel += (size_t)SNN_F_COLUMNS * m->k) {
-    uint32_t row = 0;
-    for (; row + SNN_F_ROWS <= tile->rows; row += SNN_F_ROWS) f_block(SNN_F_ROWS, m, tile, row, n0, panel);
-    if (row < tile->rows) f_rest(m, tile, row, n0, panel);
-  }
-}
 
 /* --- depthwise --- */
 
@@ -240,38 +193,6 @@ static void q_depthwise(const SnnTaps *t, SnnStored form, const int32_t *bias, c
   for (; c + 4 * SNN_LANES <= t->channels; c += 4 * SNN_LANES) q_depthwise_block(4, t, form, bias, r, c);
   for (; c + SNN_LANES <= t->channels; c += SNN_LANES) q_depthwise_block(1, t, form, bias, r, c);
   for (; c < t->channels; c++) q_depthwise_channel(t, form, bias, r, c);
-}
-
-SNN_INLINE void f_depthwise_block(const int vectors, const SnnTaps *t, const float *bias, float lo, float hi, size_t c) {
-  VecF32 acc[4];
-  SNN_UNROLL for (int j = 0; j < vectors; j++) acc[j] = load_f32(bias + c + j * SNN_LANES);
-  for (uint32_t y = 0; y < t->rows; y++) {
-    const float *in = (const float *)t->in + y * t->in_row + c;
-    const float *w = (const float *)t->weights + y * t->weight_row + c;
-    for (uint32_t x = 0; x < t->columns; x++, in += t->in_column, w += t->weight_column) {
-      SNN_UNROLL for (int j = 0; j < vectors; j++) {
-        acc[j] = fma_f32(load_f32(in + j * SNN_LANES), load_f32(w + j * SNN_LANES), acc[j]);
-      }
-    }
-  }
-  float *out = (float *)t->out + c;
-  SNN_UNROLL for (int j = 0; j < vectors; j++) SNN_STORE(out + j * SNN_LANES, clamp_f32(acc[j], splat_f32(lo), splat_f32(hi)));
-}
-
-static void f_depthwise(const SnnTaps *t, const float *bias, float lo, float hi) {
-  size_t c = 0;
-  for (; c + 4 * SNN_LANES <= t->channels; c += 4 * SNN_LANES) f_depthwise_block(4, t, bias, lo, hi, c);
-  for (; c + SNN_LANES <= t->channels; c += SNN_LANES) f_depthwise_block(1, t, bias, lo, hi, c);
-  for (; c < t->channels; c++) {
-    float acc = bias[c];
-    for (uint32_t y = 0; y < t->rows; y++) {
-      for (uint32_t x = 0; x < t->columns; x++) {
-        acc += ((const float *)t->in)[y * t->in_row + x * t->in_column + c] *
-               ((const float *)t->weights)[y * t->weight_row + x * t->weight_column + c];
-      }
-    }
-    ((float *)t->out)[c] = snn_clampf(acc, lo, hi);
-  }
 }
 
 /* --- pools --- */
@@ -375,7 +296,7 @@ SNN_INLINE VecF32 sqrt_f32(VecF32 x) {
 
 FLOAT_POOL(f_average, 0, acc + value, acc / splat_f32(count))
 FLOAT_POOL(f_max, -FLT_MAX, select_f32(value > acc, value, acc), acc)
-FLOAT_POOL(f_l2, 0, fma_f32(value, value, acc), sqrt_f32(acc / splat_f32(count)))
+FLOAT_POOL(f_l2, 0, acc + value * value, sqrt_f32(acc / splat_f32(count)))
 
 const SnnKernels SNN_TABLE = {
     .name = SNN_TABLE_NAME,
@@ -387,9 +308,9 @@ const SnnKernels SNN_TABLE = {
     .f_columns = SNN_F_COLUMNS,
     .q_convert = q_convert,
     .q_multiply = q_multiply,
-    .f_multiply = f_multiply,
+    .f_multiply = {f_multiply_exact, f_multiply_fused},
     .q_depthwise = q_depthwise,
-    .f_depthwise = f_depthwise,
+    .f_depthwise = {f_depthwise_exact, f_depthwise_fused},
     .q_average = q_average,
     .q_max = q_max,
     .f_average = f_average,

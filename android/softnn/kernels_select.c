@@ -1,9 +1,10 @@
-/* Which table of kernels this machine can run. SOFTNN_KERNELS in the environment names another one (baseline, avx2, ...), for tests and to
- * tell a kernel's fault from an operation's. */
+/* Which table of kernels this machine can run, and how float kernels round. SOFTNN_KERNELS in the environment names another table (baseline,
+ * avx2, ...), for tests and to tell a kernel's fault from an operation's; SOFTNN_FLOAT=fused lets every model use fused arithmetic. */
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine.h"
 #include "kernels.h"
 
 #if defined(__x86_64__)
@@ -64,4 +65,10 @@ const SnnKernels *snn_kernels(void) {
   }
   atomic_store_explicit(&chosen, kernels, memory_order_relaxed);
   return kernels;
+}
+
+int snn_float_kernel(const SnnNode *node) {
+  if (node->context != NULL && node->context->model != NULL && node->context->model->relaxed) return 1;
+  const char *way = getenv("SOFTNN_FLOAT");
+  return way != NULL && strcmp(way, "fused") == 0;
 }

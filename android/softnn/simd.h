@@ -46,14 +46,10 @@ SNN_INLINE VecF32 clamp_f32(VecF32 x, VecF32 lo, VecF32 hi) {
   return select_f32(x > hi, hi, x);
 }
 
-/* a * b + c. */
-SNN_INLINE VecF32 fma_f32(VecF32 a, VecF32 b, VecF32 c) {
 #ifdef SNN_FMA
-  return __builtin_elementwise_fma(a, b, c);
-#else
-  return a * b + c;
+/* a * b + c, rounded once. */
+SNN_INLINE VecF32 fma_f32(VecF32 a, VecF32 b, VecF32 c) { return __builtin_elementwise_fma(a, b, c); }
 #endif
-}
 
 /* Pairs of 16-bit products added up: lane i = a[2i] * b[2i] + a[2i + 1] * b[2i + 1]. */
 SNN_INLINE VecI32 madd_i16(VecI16 a, VecI16 b) {

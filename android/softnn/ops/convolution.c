@@ -20,6 +20,7 @@ typedef struct {
   SnnImage out;
   const SnnKernels *kernels;
   bool quantized, transposed;
+  int float_kernel;
   SnnStored in_form, weight_form;
   SnnRequant requant;
   float lo, hi;
@@ -193,6 +194,7 @@ static int prepare(SnnNode *node, const SnnWindowKind *kind, Conv *conv) {
   conv->window.y.filter = (int32_t)filter->dims[1];
   conv->window.x.filter = (int32_t)filter->dims[2];
   conv->kernels = snn_kernels();
+  conv->float_kernel = snn_float_kernel(node);
   conv->quantized = snn_is_quant8(in->type);
   conv->element = conv->quantized ? 1 : sizeof(float);
   conv->in_form = snn_stored(in);
@@ -342,7 +344,7 @@ static void multiply_float(const Job *job, uint32_t group, const char *rows, Snn
   SnnFMatrix matrix = snn_fmatrix_at(conv->kernels, packed, conv->group_out, depth, conv->lo, conv->hi);
   tile->a = rows;
   tile->a_stride = depth * sizeof(float);
-  conv->kernels->f_multiply(&matrix, tile);
+  conv->kernels->f_multiply[conv->float_kernel](&matrix, tile);
 }
 
 /* A 1x1 convolution reads its rows where they lie. */

@@ -13,6 +13,7 @@ typedef struct {
   SnnImage out;
   const SnnKernels *kernels;
   bool quantized, constant;
+  int float_kernel;
   SnnStored in_form, weight_form;
   SnnRequant requant;
   float lo, hi;
@@ -85,6 +86,7 @@ int snn_depthwise_prepare(SnnNode *node) {
   dw.out = (SnnImage){dw.window.in.batch, (uint32_t)dw.window.y.out, (uint32_t)dw.window.x.out, filter->dims[3]};
   SNN_TRY(snn_set_image(node, &dw.window, dw.out.channels));
   dw.kernels = snn_kernels();
+  dw.float_kernel = snn_float_kernel(node);
   dw.quantized = snn_is_quant8(in->type);
   dw.constant = filter->lifetime == SNN_CONSTANT;
   dw.element = dw.quantized ? 1 : sizeof(float);
@@ -142,7 +144,7 @@ static void run_lines(void *arg, size_t begin, size_t end) {
       taps.weights = (const char *)job->weights + tap * weight;
       taps.out = job->out + (line * dw->out.width + column) * channels * dw->element;
       if (dw->quantized) dw->kernels->q_depthwise(&taps, dw->in_form, job->bias, &dw->requant);
-      else dw->kernels->f_depthwise(&taps, job->bias, dw->lo, dw->hi);
+      else dw->kernels->f_depthwise[dw->float_kernel](&taps, job->bias, dw->lo, dw->hi);
     }
   }
 }

@@ -8,6 +8,7 @@ enum { INPUT, WEIGHTS, BIAS, FUSE };
 typedef struct {
   const SnnKernels *kernels;
   bool quantized;
+  int float_kernel;
   uint32_t batch, units, depth, tile_rows;
   SnnStored in_form, weight_form;
   SnnRequant requant;
@@ -82,7 +83,7 @@ static int prepare(SnnNode *node) {
   size_t count;
   SNN_CHECK(node, snn_count(in, &count), "input 0 is too large");
   SNN_CHECK(node, count % depth == 0, "input 0 has %u elements, which is no multiple of the weights' %u", (unsigned)count, depth);
-  FullyConnected fc = {.kernels = snn_kernels(), .quantized = snn_is_quant8(in->type), .batch = (uint32_t)(count / depth), .units = units,
+  FullyConnected fc = {.kernels = snn_kernels(), .float_kernel = snn_float_kernel(node), .quantized = snn_is_quant8(in->type), .batch = (uint32_t)(count / depth), .units = units,
                        .depth = depth, .in_form = snn_stored(in), .weight_form = snn_stored(weights)};
   if (fc.quantized) {
     double product = in->scale * weights->scale, difference = fabs(product - (double)bias->scale);
@@ -127,7 +128,7 @@ static int execute(SnnNode *node) {
   }
   SnnFMatrix matrix = snn_fmatrix_at(fc->kernels, packed, fc->units, fc->depth, fc->lo, fc->hi);
   SnnTile tile = {node->in[INPUT]->data, fc->depth * sizeof(float), fc->batch, NULL, node->out[0]->data, fc->units * sizeof(float)};
-  fc->kernels->f_multiply(&matrix, &tile);
+  fc->kernels->f_multiply[fc->float_kernel](&matrix, &tile);
   return SNN_OK;
 }
 

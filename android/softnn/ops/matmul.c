@@ -10,6 +10,7 @@ enum { A, B, TRANSPOSE_A, TRANSPOSE_B };
 typedef struct {
   const SnnKernels *kernels;
   int32_t type;
+  int float_kernel;
   uint32_t batches, rows, columns, depth, tile_rows;
   bool transpose_a, transpose_b, constant;
   uint32_t rank;                          /* of the batch dimensions */
@@ -112,7 +113,7 @@ static int build(SnnNode *node, const Matmul *draft) {
 static int prepare(SnnNode *node) {
   const SnnTensor *a = node->in[A], *b = node->in[B];
   SNN_CHECK(node, a->rank == b->rank && a->rank >= 2 && a->rank <= 4, "ranks %u and %u: equal ones of 2 to 4 expected", a->rank, b->rank);
-  Matmul m = {.kernels = snn_kernels(), .type = a->type, .form_a = {true, a->zero_point}, .form_b = {true, b->zero_point}};
+  Matmul m = {.kernels = snn_kernels(), .float_kernel = snn_float_kernel(node), .type = a->type, .form_a = {true, a->zero_point}, .form_b = {true, b->zero_point}};
   SNN_TRY(snn_get_bool(node, TRANSPOSE_A, &m.transpose_a));
   SNN_TRY(snn_get_bool(node, TRANSPOSE_B, &m.transpose_b));
   const uint32_t *last_a = a->dims + a->rank - 2, *last_b = b->dims + b->rank - 2;
@@ -171,7 +172,7 @@ static void multiply_s8(const SnnNode *node, const Matmul *m, const char *rows, 
 static void multiply_float(const Matmul *m, const char *rows, uint32_t count, const void *packed, void *out) {
   SnnFMatrix matrix = snn_fmatrix_at(m->kernels, packed, m->columns, m->depth, -INFINITY, INFINITY);
   SnnTile tile = {rows, m->depth * sizeof(float), count, NULL, out, m->columns * sizeof(float)};
-  m->kernels->f_multiply(&matrix, &tile);
+  m->kernels->f_multiply[m->float_kernel](&matrix, &tile);
 }
 
 static void run_batch(const SnnNode *node, const Matmul *m, const char *a, const char *b, const void *packed, char *out) {
