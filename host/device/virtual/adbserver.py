@@ -6,30 +6,36 @@ network, and keeps keys and logs in its own folder: the user's server, phones an
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shutil
 import socket
 from pathlib import Path
 
 from .services import die_with_parent
 
 
+def own_adb() -> str | None:
+    """The user's own adb, if there is one on the PATH."""
+    return shutil.which("adb")
+
+
 def adb_binary() -> str:
-    """The adb program that came with adbutils.
+    """The adb program that came with adbutils, else the user's own.
 
     Raises:
-        FileNotFoundError: It is not there (adbutils was installed without its binaries, and no `adb` is on the PATH).
+        FileNotFoundError: There is neither.
     """
-    import importlib.util
-    import shutil
-
     found = importlib.util.find_spec("adbutils")
     if found and found.origin:
         path = Path(found.origin).parent / "binaries" / "adb"
         if path.exists():
             return str(path)
-    installed = shutil.which("adb")
+    installed = own_adb()
     if installed is None:
-        raise FileNotFoundError("adb is neither in the adbutils package nor on the PATH: pip install --force-reinstall adbutils")
+        raise FileNotFoundError(
+            "adb is neither in the adbutils package nor on the PATH: pip install --force-reinstall adbutils"
+        )
     return installed
 
 

@@ -365,6 +365,21 @@ def _cat(shell: Shell, arguments: Sequence[str]) -> int:
     return _each(shell, "cat", operands, copy)
 
 
+@_command("tail")
+def _tail(shell: Shell, arguments: Sequence[str]) -> int:
+    options, operands = _options(arguments, "", with_value="cn")
+
+    def show(word: str, _: str) -> None:
+        data = b"".join(_read_blocks(shell, word))
+        if "c" in options:
+            data = data[-int(options["c"]) :] if int(options["c"]) else b""
+        else:
+            data = b"".join(data.splitlines(keepends=True)[-int(options.get("n", "10")) :])
+        shell.streams.write(data)
+
+    return _each(shell, "tail", operands or ["-"], show)
+
+
 @_command("sha256sum")
 def _sha256sum(shell: Shell, arguments: Sequence[str]) -> int:
     options, operands = _options(arguments, "b")

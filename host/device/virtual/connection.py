@@ -33,8 +33,11 @@ class Host(Protocol):
     """What a connection needs of its daemon."""
 
     faults: Faults
-    banner: str
     authorized: bool
+
+    @property
+    def banner(self) -> str:
+        """What the device says of itself: `name=value;` pairs."""
 
     def open_service(self, name: str) -> Service | None:
         """Starts a service, or None."""
@@ -75,6 +78,7 @@ class Connection(asyncio.BufferedProtocol):
     """One connection of an adb server."""
 
     def __init__(self, host: Host) -> None:
+        """Made for each connection that is accepted."""
         self._host = host
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None

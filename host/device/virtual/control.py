@@ -51,6 +51,7 @@ class Disk:
     """How many bytes the sync service may still write; shared by the daemon and its forked services."""
 
     def __init__(self) -> None:
+        """Without a limit."""
         self._shared = mmap.mmap(-1, 8)
         self.set_free(None)
 
@@ -141,6 +142,7 @@ class ControlClient:
     """The other end: one call at a time, each with a deadline."""
 
     def __init__(self, path: str, timeout: float = 10.0) -> None:
+        """Connects to the socket at `path`; each call may take `timeout` seconds."""
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(timeout)
         self._socket.connect(path)

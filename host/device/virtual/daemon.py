@@ -68,6 +68,7 @@ class Daemon:
     """One running virtual device."""
 
     def __init__(self, config: VirtualConfig, log: TextIO) -> None:
+        """Makes the phone's files; `start` brings it up."""
         self._config = config
         self._log_file = log
         self._loop = asyncio.get_running_loop()

@@ -21,6 +21,7 @@ class DeviceFiles:
     """Maps device paths (`/data/local/tmp/x`) to host paths below `root`."""
 
     def __init__(self, root: str) -> None:
+        """`root` must exist."""
         self.root = os.path.realpath(root)
 
     def create_skeleton(self) -> None:

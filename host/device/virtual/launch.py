@@ -38,7 +38,10 @@ class VirtualPhone:
         process: The daemon's process.
     """
 
-    def __init__(self, config: VirtualConfig, child: subprocess.Popen[bytes], log: IO[bytes], answer: dict[str, object]) -> None:
+    def __init__(
+        self, config: VirtualConfig, child: subprocess.Popen[bytes], log: IO[bytes], answer: dict[str, object]
+    ) -> None:
+        """Made by `launch`."""
         self.config = config
         self.port = int(str(answer["port"]))
         self.serial = f"127.0.0.1:{self.port}"
@@ -87,7 +90,7 @@ def launch(config: VirtualConfig, timeout: float = START_SECONDS) -> VirtualPhon
     Raises:
         VirtualDeviceError: It did not come up within `timeout` seconds, or refused the configuration.
     """
-    log = tempfile.TemporaryFile(prefix="nnapi-virtual-log-")
+    log = tempfile.TemporaryFile(prefix="nnapi-virtual-log-")  # noqa: SIM115 - lives as long as the phone
     environment = dict(os.environ)
     # The child must find this very package, also when it is used from a source tree without being installed.
     search = [entry for entry in sys.path if entry]

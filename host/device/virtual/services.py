@@ -127,13 +127,13 @@ def _become_service(parent: int, stream: socket.socket, name: str, run: Callable
         die_with_parent(parent)
         set_process_name(name)
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
+        for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(sign, signal.SIG_DFL)
         for number in range(3):
             os.dup2(stream.fileno(), number)
         stream = socket.socket(fileno=os.dup(0))
         os.set_inheritable(stream.fileno(), False)
-        os.closerange(0 + 3, stream.fileno())
+        os.closerange(3, stream.fileno())
         os.closerange(stream.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
         status = run(stream)
     except BaseException:

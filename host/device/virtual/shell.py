@@ -27,6 +27,7 @@ class CommandError(Exception):
     """A command's own failure: the shell prints "NAME: MESSAGE" and goes on with `status`."""
 
     def __init__(self, message: str, status: int = 1) -> None:
+        """Not for the user directly: the shell puts the command's name in front."""
         super().__init__(message)
         self.status = status
 
@@ -35,6 +36,7 @@ class ShellExit(Exception):
     """`exit N`."""
 
     def __init__(self, status: int) -> None:
+        """With the status that the shell ends with."""
         super().__init__(status)
         self.status = status
 
@@ -324,8 +326,8 @@ class Shell:
             raise ShellExit(found)
         command = found[0]
         os.chdir(self.phone.files.host(self.cwd))
-        for number in _DEFAULT_SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
+        for sign in _DEFAULT_SIGNALS:
+            signal.signal(sign, signal.SIG_DFL)
         streams = (self.streams.stdin, self.streams.stdout, self.streams.stderr)
         for number, descriptor in enumerate([fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in streams]):
             os.dup2(descriptor, number)

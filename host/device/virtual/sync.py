@@ -95,6 +95,7 @@ class SyncService:
     """
 
     def __init__(self, connection: socket.socket, files: DeviceFiles, allow: Allow) -> None:
+        """Nothing is read before `run`."""
         self._connection = connection
         self._files = files
         self._allow = allow

@@ -19,7 +19,9 @@ _REFUSED = {
     "|": "pipes", "&": "background commands", "(": "subshells", ")": "subshells", "<<": "here documents",
     "<&": "input duplication", ";;": "case",
 }  # fmt: skip
-_RESERVED = frozenset("if then else elif fi for while until do done case esac { } ! function select".split())
+_RESERVED = frozenset(
+    ("if", "then", "else", "elif", "fi", "for", "while", "until", "do", "done", "case", "esac", "{", "}", "!")
+)
 
 
 class ShellSyntaxError(Exception):
@@ -62,6 +64,7 @@ class Command:
 
     @property
     def empty(self) -> bool:
+        """Nothing has been read into it yet."""
         return not (self.assignments or self.words or self.redirections)
 
 

@@ -1,0 +1,340 @@
+"""A phone, an emulator or a virtual device behind an adb server."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from nnapi_toolkit.android.build import BuildResult, build
+from nnapi_toolkit.android.channel import DescriptorTransport, StreamChannel
+from nnapi_toolkit.android.errors import ProtocolError, ShimError, ShimLostError
+from nnapi_toolkit.android.protocol import Hello, ShimClient
+from nnapi_toolkit.errors import AdbServerError, DeviceAbiError, DeviceError, DeviceStateError
+
+from .adbclient import AdbServer, ListedDevice, Stream
+from .adbshell import CommandResult, run_command
+from .base import START_SECONDS, Deadline, Device, DeviceInfo, DeviceSession, Progress, SideData, feature_level_of
+from .store import FOLDER, Item, Store
+from .virtual.config import host_abi
+
+#: ABI of a phone -> name of the build target.
+ANDROID_TARGETS: Final = {abi: abi for abi in ("arm64-v8a", "armeabi-v7a", "x86_64", "x86")}
+#: ABI that a virtual device plays -> build target that runs there.
+VIRTUAL_TARGETS: Final = {"arm64-v8a": "aarch64-linux", "armeabi-v7a": "arm-linux"}
+#: How long to look for the reason after a stream has ended.
+_REASON_SECONDS: Final = 1.0
+
+
+class AdbDevice(Device):
+    """One device at one adb server. Sessions may be started from several threads."""
+
+    def __init__(
+        self, server: AdbServer, listed: ListedDevice, name: str = "", on_close: Callable[[], None] | None = None
+    ) -> None:
+        """Asks nothing yet.
+
+        Args:
+            server: The adb server.
+            listed: The device as the server lists it.
+            name: What messages call it; its serial otherwise.
+            on_close: Called by `close`, last.
+        """
+        self.server = server
+        self.serial = listed.serial
+        self.name = name or listed.serial
+        self._listed = listed
+        self._on_close = on_close
+        self._info: DeviceInfo | None = None
+        self._properties: Mapping[str, str] = {}
+        self._store = Store(server, listed.serial)
+        self._lock = threading.Lock()
+
+    # -- what it is ---------------------------------------------------------------------------------------------
+
+    def info(self) -> DeviceInfo:
+        """See `Device.info`: one command reads all properties."""
+        with self._lock:
+            if self._info is None:
+                text = self._store.shell().run("getprop").check().text
+                self._properties = parse_properties(text)
+                self._info = device_info(self._listed, self._properties)
+            return self._info
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        """All of `getprop`. Raises as `info`."""
+        self.info()
+        return self._properties
+
+    def command(self, line: str, seconds: float = 30.0) -> CommandResult:
+        """Runs one command line (quoted already) in a service of its own, with output, error and exit status apart.
+
+        Raises:
+            DeviceLostError, DeviceTimeoutError: The phone vanished, or the command did not end in time.
+        """
+        return run_command(self.server, self.serial, line, seconds)
+
+    # -- sessions -----------------------------------------------------------------------------------------------
+
+    def start(
+        self,
+        model: Path | None = None,
+        sha256: str = "",
+        progress: Progress | None = None,
+        deadline: float = START_SECONDS,
+    ) -> AdbSession:
+        """See `Device.start`."""
+        info = self.info()
+        built = programs_for(info, progress)
+        items = [Item.of_file(built.shim, executable=True)]
+        if model is not None:
+            items.append(Item.of_file(model, sha256))
+        with self._lock:
+            pushed = self._store.ensure(items, progress)
+        session = AdbSession(self, info, items[0].sha256, built.source_hash, pushed)
+        try:
+            session.greet(Deadline(deadline))
+            if model is not None:
+                session.open_model(items[1])
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    def ensure(self, items: list[Item], progress: Progress | None = None) -> int:
+        """Brings files to the phone's store, without a session: the bytes pushed. Raises as `Device.start`."""
+        with self._lock:
+            return self._store.ensure(items, progress)
+
+    def clean(self) -> int:
+        """See `Device.clean`."""
+        with self._lock:
+            return self._store.clean()
+
+    def remove(self, name: str) -> None:
+        """Removes one file of ours from the store's folder, if the phone is still there."""
+        with self._lock, contextlib.suppress(DeviceError):
+            self._store.shell().run(f"rm -f {FOLDER}/{name}", 2.0)
+
+    def tail(self, name: str) -> str:
+        """The end of one text file of ours, "" if it cannot be had quickly."""
+        if not self._lock.acquire(timeout=_REASON_SECONDS):
+            return ""
+        try:
+            return self._store.shell().run(f"tail -c 2000 {FOLDER}/{name} 2>/dev/null", _REASON_SECONDS).text.strip()
+        except DeviceError:
+            return ""
+        finally:
+            self._lock.release()
+
+    def why_lost(self) -> str:
+        """A word on the device after a stream to it has ended: is it still there?"""
+        try:
+            state = self.server.ask(f"host-serial:{self.serial}:get-state", _REASON_SECONDS)
+        except AdbServerError as error:
+            if self.server.running():
+                return f"device {self.name} is gone ({error.message})"
+            return f"the adb server at {self.server.address} has ended; device {self.name} may still be there"
+        except DeviceError as error:
+            return f"device {self.name}: {error.message}"
+        if state != "device":
+            return f"device {self.name} is {state}"
+        return f"device {self.name} is still there: the program on it has ended"
+
+    def close(self) -> None:
+        """See `Device.close`."""
+        self._store.close()
+        on_close, self._on_close = self._on_close, None
+        if on_close:
+            on_close()
+
+
+class AdbSession(DeviceSession):
+    """A shim on a device, at the other end of one `exec:` stream."""
+
+    def __init__(self, device: AdbDevice, info: DeviceInfo, shim: str, build_hash: str, pushed: int) -> None:
+        """Starts the shim. Raises as `AdbServer.open`."""
+        self.name = device.name
+        self.info = info
+        self.pushed_bytes = pushed
+        self._device = device
+        self._build_hash = build_hash
+        self._log = f"{secrets.token_hex(8)}.log"
+        self._model: Item | None = None
+        self._side = ""
+        self._closed = False
+        command = f"cd {FOLDER} && exec ./{shim} --log {self._log}"
+        self._stream: Stream = device.server.open(device.serial, f"exec:{command}")
+        descriptor = self._stream.socket.fileno()
+        self._transport = _FirstWords(DescriptorTransport(descriptor, descriptor, self._stream.close))
+        self.client = ShimClient(StreamChannel(self._transport, describe=self._describe))
+
+    def greet(self, deadline: Deadline) -> None:
+        """Says hello: the shim must be of this build.
+
+        Raises:
+            DeviceError: It could not be started; holds what the phone's shell said.
+            ShimError: It is another one, or does not answer.
+        """
+        try:
+            self.hello: Hello = self.client.hello(self._build_hash, deadline=deadline.left)
+        except (ProtocolError, ShimLostError) as error:
+            said = self._transport.words()
+            if said:
+                raise _cannot_start(self.name, said, self.info) from error
+            raise
+        self._transport.forget()
+
+    def open_model(self, item: Item) -> None:
+        """Tells the shim its model. Raises ShimError."""
+        self._model = item
+        self.client.open(item.sha256, item.size)
+
+    def provide_side(self, side: SideData) -> None:
+        """See `DeviceSession.provide_side`."""
+        data = side.data
+        if not data or side.sha256 == self._side:
+            return
+        if self._model is None:
+            raise ShimError("no model is open", request="OPEN")
+        item = Item.of_bytes("constants", data, side.sha256)
+        self.pushed_bytes += self._device.ensure([item])
+        self.client.open(self._model.sha256, self._model.size, item.sha256, item.size)
+        self._side = item.sha256
+
+    def close(self) -> None:
+        """See `DeviceSession.close`."""
+        if self._closed:
+            return
+        self._closed = True
+        with contextlib.suppress(ShimError):
+            self.client.bye(deadline=2.0)
+        self.client.close()
+        self._device.remove(self._log)
+
+    def _describe(self) -> str:
+        reason = self._device.why_lost()
+        log = self._device.tail(self._log) if reason.endswith("has ended") else ""
+        return f"{reason}; its log ends with: {log}" if log else reason
+
+
+class _FirstWords:
+    """A transport that remembers its first bytes: where no shim answers, they are the phone's shell's complaint."""
+
+    def __init__(self, inner: DescriptorTransport) -> None:
+        self._inner = inner
+        self._first: bytearray | None = bytearray()
+        self.send = inner.send
+        self.receive_into = self._receive_into
+
+    def _receive_into(self, view: memoryview, end: float) -> None:
+        """Byte by byte as they come, so that a text shorter than a frame is not lost."""
+        first = self._first
+        if first is None:
+            self._inner.receive_into(view, end)
+            return
+        for at in range(len(view)):
+            self._inner.receive_into(view[at : at + 1], end)
+            first += view[at : at + 1]
+
+    def words(self) -> str:
+        """The text that came instead of a frame, with what follows it shortly."""
+        end = Deadline(_REASON_SECONDS).end
+        with contextlib.suppress(EOFError, OSError):
+            byte = memoryview(bytearray(1))
+            while self._first is not None and len(self._first) < 4000:
+                self._inner.receive_into(byte, end)
+                self._first += byte
+        return bytes(self._first or b"").decode(errors="replace").strip()
+
+    def forget(self) -> None:
+        """The shim has answered: from here on nothing stands between it and the caller."""
+        self._first = None
+        self.receive_into = self._inner.receive_into
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def _cannot_start(name: str, said: str, info: DeviceInfo) -> DeviceError:
+    """Makes a plain message of what the phone's shell said."""
+    if "not executable" in said or "Exec format" in said or re.search(r"not found|No such file", said):
+        return DeviceAbiError(
+            f"the program cannot run there: {said}",
+            serial=name,
+            advice=f"It was built for {info.abis[0] if info.abis else 'another ABI'}; does the device tell its ABI rightly?",
+        )
+    if "ermission denied" in said:
+        return DeviceStateError(
+            f"programs below {FOLDER} may not be executed: {said}", serial=name, state="device",
+            advice="The device forbids it (a noexec mount or a policy): `nnapi clean` and try again; else use another device",
+        )  # fmt: skip
+    return DeviceError(f"the program did not start: {said[-1000:]}", serial=name)
+
+
+def programs_for(info: DeviceInfo, progress: Progress | None = None) -> BuildResult:
+    """The build that runs on a device.
+
+    Raises:
+        DeviceAbiError: There is none for its ABIs.
+        BuildError: It cannot be built.
+    """
+    targets = [_target(abi, info.virtual) for abi in info.abis]
+    target = next((target for target in targets if target), None)
+    if target is None:
+        abis = ", ".join(info.abis) or "none"
+        raise DeviceAbiError(f"its ABIs ({abis}) are none that we build for", serial=info.serial)
+    report = None if progress is None else partial(_report_build, progress)
+    return build(target, progress=report)
+
+
+def _target(abi: str, virtual: bool) -> str | None:
+    if not virtual:
+        return ANDROID_TARGETS.get(abi)
+    return "host" if abi == host_abi() else VIRTUAL_TARGETS.get(abi)
+
+
+def _report_build(progress: Progress, done: int, steps: int, what: str) -> None:
+    progress(what, done, steps)
+
+
+def parse_properties(text: str) -> dict[str, str]:
+    """Reads the output of `getprop`: `[name]: [value]`, where a value may have several lines."""
+    pattern = r"^\[([^\]\n]+)\]: \[(.*?)\]\r?$(?=\n\[|\n*\Z)"
+    return {match[1]: match[2] for match in re.finditer(pattern, text, re.MULTILINE | re.DOTALL)}
+
+
+def device_info(listed: ListedDevice, properties: Mapping[str, str]) -> DeviceInfo:
+    """The record of a device, from what the server and its properties say."""
+
+    def number(name: str) -> int:
+        value = properties.get(name, "")
+        return int(value) if value.isdigit() else 0
+
+    abis = properties.get("ro.product.cpu.abilist") or properties.get("ro.product.cpu.abi", "")
+    virtual = properties.get("ro.nnapi_toolkit.virtual") == "1"
+    api_level = number("ro.build.version.sdk")
+    return DeviceInfo(
+        serial=listed.serial,
+        state=listed.state,
+        model=properties.get("ro.product.model", "") or listed.facts.get("model", ""),
+        manufacturer=properties.get("ro.product.manufacturer", ""),
+        release=properties.get("ro.build.version.release", ""),
+        api_level=api_level,
+        abis=tuple(abi for abi in abis.split(",") if abi),
+        feature_level=number("ro.nnapi_toolkit.feature_level") or feature_level_of(api_level),
+        virtual=virtual,
+        advice=listed.advice,
+    )
+
+
+def environment_serial() -> str | None:
+    """ANDROID_SERIAL, if set."""
+    return os.environ.get("ANDROID_SERIAL") or None

@@ -1,0 +1,75 @@
+"""Which device is meant: from `--device` to a `Device`."""
+
+from __future__ import annotations
+
+from nnapi_toolkit.errors import AdbServerError, DeviceError, UsageError
+
+from .adb import AdbDevice, device_info, environment_serial
+from .adbclient import AdbServer, start_server, usb_phone_attached
+from .base import Device, DeviceInfo, Progress
+from .local import LocalDevice
+from .spec import parse_spec
+from .virtual_phone import open_virtual
+
+
+def open_device(spec: str = "auto", server: AdbServer | None = None, progress: Progress | None = None) -> Device:
+    """The device of a specification.
+
+    Args:
+        spec: `auto` (the one phone attached, else a virtual device), `local` or `virtual[:ABI]` with settings, or an
+            adb serial.
+        server: The adb server to ask; the environment's, else 127.0.0.1:5037.
+        progress: Told of builds.
+
+    Raises:
+        UsageError: The specification cannot be read, or is `cpu` (which is no device).
+        DeviceError: There is no such device, several, or it cannot be used: the message says what to do.
+    """
+    wanted = parse_spec(spec)
+    if wanted.kind == "cpu":
+        raise UsageError("'cpu' is the CPU reference, not a device: sessions take it, open_device does not")
+    if wanted.kind == "local":
+        return LocalDevice(wanted.config())
+    if wanted.kind == "virtual":
+        return open_virtual(wanted.config(), progress)
+    server = server or AdbServer()
+    if wanted.kind == "serial":
+        if not server.running():
+            start_server(server)
+        return AdbDevice(server, server.choose(wanted.serial))
+    return _open_any(server, progress)
+
+
+def _open_any(server: AdbServer, progress: Progress | None) -> Device:
+    """`auto`: a phone that is there is never passed over in silence; only where there is none, the virtual device."""
+    if not server.running():
+        if not usb_phone_attached() and environment_serial() is None:
+            return open_virtual(None, progress)
+        start_server(server)
+    if environment_serial() is not None or server.devices():
+        return AdbDevice(server, server.choose())
+    return open_virtual(None, progress)
+
+
+def list_devices(server: AdbServer | None = None) -> list[DeviceInfo]:
+    """All devices at the adb server, usable or not, with advice for those that are not. Nothing is started.
+
+    Raises:
+        AdbServerError: The server runs, but does not answer.
+    """
+    server = server or AdbServer()
+    if not server.running():
+        return []
+    found = []
+    for listed in server.devices():
+        info = device_info(listed, {})
+        if listed.usable:
+            try:
+                with AdbDevice(server, listed) as device:
+                    info = device.info()
+            except AdbServerError:
+                raise
+            except DeviceError as error:
+                info = DeviceInfo(listed.serial, "no answer", listed.facts.get("model", ""), advice=str(error))
+        found.append(info)
+    return found

@@ -1,0 +1,105 @@
+"""This process as a device: the shim's request handler and software NNAPI, bound with cffi. No adb, nothing pushed."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import partial
+from pathlib import Path
+
+from nnapi_toolkit.android.binding import LocalChannel
+from nnapi_toolkit.android.build import BuildResult, build
+from nnapi_toolkit.android.protocol import ShimClient
+from nnapi_toolkit.delegate.target import FEATURE_LEVELS
+
+from .base import START_SECONDS, Deadline, Device, DeviceInfo, DeviceSession, Progress, SideData
+from .virtual.config import VirtualConfig
+
+
+class LocalDevice(Device):
+    """Software NNAPI in this process, at any feature level."""
+
+    name = "local"
+
+    def __init__(self, config: VirtualConfig | None = None) -> None:
+        """`config` holds the settings of software NNAPI; the rest of it does not matter here."""
+        self.config = config or VirtualConfig()
+
+    def info(self) -> DeviceInfo:
+        """See `Device.info`."""
+        release, api_level, _ = FEATURE_LEVELS[self.config.feature_level]
+        return DeviceInfo(
+            serial="local",
+            model="this process",
+            manufacturer="nnapi-toolkit",
+            release=release.split("+")[0],
+            api_level=api_level,
+            abis=(self.config.abi,),
+            feature_level=self.config.feature_level,
+            virtual=True,
+        )
+
+    def start(
+        self,
+        model: Path | None = None,
+        sha256: str = "",
+        progress: Progress | None = None,
+        deadline: float = START_SECONDS,
+    ) -> LocalSession:
+        """See `Device.start`."""
+        report = None if progress is None else partial(_report_build, progress)
+        session = LocalSession(self, build("host", progress=report))
+        try:
+            session.begin(model, Deadline(deadline))
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+
+class LocalSession(DeviceSession):
+    """A session in this process."""
+
+    def __init__(self, device: LocalDevice, built: BuildResult) -> None:
+        """Loads the libraries. Raises BuildError."""
+        assert built.shim_library is not None
+        self.name = device.name
+        self.info = device.info()
+        self._build_hash = built.source_hash
+        self._model: Path | None = None
+        self._side_hash = ""
+        self._side_file: Path | None = None
+        environment = device.config.softnn_environment() | dict(device.config.environment)
+        self.client = ShimClient(LocalChannel(built.shim_library, built.libneuralnetworks, environment))
+
+    def begin(self, model: Path | None, deadline: Deadline) -> None:
+        """Greets the shim and opens the model. Raises ShimError."""
+        self.hello = self.client.hello(self._build_hash, deadline=deadline.left)
+        if model is not None:
+            self._model = model.resolve()
+            self.client.open(str(self._model), self._model.stat().st_size, deadline=deadline.left)
+
+    def provide_side(self, side: SideData) -> None:
+        """See `DeviceSession.provide_side`."""
+        data = side.data
+        if not data or side.sha256 == self._side_hash or self._model is None:
+            return
+        self._remove_side()
+        with tempfile.NamedTemporaryFile(prefix="nnapi-side-", delete=False) as file:
+            self._side_file = Path(file.name)
+            file.write(data)
+        self.client.open(str(self._model), self._model.stat().st_size, str(self._side_file), len(data))
+        self._side_hash = side.sha256
+
+    def _remove_side(self) -> None:
+        if self._side_file is not None:
+            self._side_file.unlink(missing_ok=True)
+            self._side_file = None
+
+    def close(self) -> None:
+        """See `DeviceSession.close`."""
+        self.client.close()
+        self._remove_side()
+
+
+def _report_build(progress: Progress, done: int, steps: int, what: str) -> None:
+    progress(what, done, steps)
