@@ -300,9 +300,14 @@ def build_products(
     *,
     progress: Progress | None = None,
     deadline: float = _BUILD_SECONDS,
+    root: Path = SOURCE_ROOT,
 ) -> tuple[Path, str]:
-    """Builds some of SHIM, SHIM_LIBRARY, LIBNEURALNETWORKS: their folder, and the source hash."""
-    tree = SourceTree()
+    """Builds some of SHIM, SHIM_LIBRARY, LIBNEURALNETWORKS from the sources below `root`.
+
+    Returns:
+        The folder that they are in, and the source hash.
+    """
+    tree = SourceTree(root)
     digest = source_hash(tree, variant)
     cache = cache_root()
     label = target.name + variant.suffix + ("" if LIBNEURALNETWORKS in names else "-shim")

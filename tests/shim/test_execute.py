@@ -21,7 +21,8 @@ def floats(data: memoryview) -> np.ndarray:
 def test_hello_tells_levels_and_devices(connect: Connect) -> None:
     hello = connect(feature_level=4, device_feature_level=3, device_name="npu").hello()
     assert hello.feature_level == 4 and hello.pointer_bits == 64
-    assert [(d.name, d.feature_level, d.type_name) for d in hello.devices][0] == ("npu", 3, "accelerator")
+    first = hello.devices[0]
+    assert (first.name, first.feature_level, first.type_name) == ("npu", 3, "accelerator")
     assert all(device.version for device in hello.devices)
 
 
