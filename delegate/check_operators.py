@@ -250,6 +250,8 @@ def _check_filters(columns: OperatorColumns, tensors: TensorColumns) -> None:
         rows = np.flatnonzero(columns.builtin == int(op))
         index = columns.inputs.values[input_firsts[rows] + position]
         tensor = tensor_bases[level.rows[rows]] + index
+        empty = tensors.elements[tensor] == 0
+        refuse(level, empty, "inputs", "the filter has an empty dimension", (), rows, np.full(len(rows), position))
         known = tensors.data_length[tensor] >= 0  # others get their shape when the model runs
         rows, tensor = rows[known], tensor[known]
         place = np.full(len(rows), position)
@@ -257,8 +259,6 @@ def _check_filters(columns: OperatorColumns, tensors: TensorColumns) -> None:
         if rank is not None:
             message = f"the filter has {{}} dimensions, must have {rank}"
             refuse(level, ranks != rank, "inputs", message, ranks, rows, place)
-        empty = tensors.elements[tensor] == 0
-        refuse(level, empty, "inputs", "the filter has an empty dimension", (), rows, place)
         if spread:
             _check_dilated(columns, rows, op, tensors.shape.values, firsts[tensor], spread)
 

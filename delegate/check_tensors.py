@@ -62,7 +62,8 @@ def _check_shapes(level: Level) -> tuple[Ragged, Positions, Positions]:
     shape, ranks = level.ragged("shape"), level.vector("shape")[1]
     refuse(level, shape.values < 0, "shape", "dimension {} is negative", shape.values, shape.rows, shape.elements)
     sizes = np.ones(len(level), np.float64)
-    np.multiply.at(sizes, shape.rows, np.maximum(shape.values, 1).astype(np.float64))
+    with np.errstate(over="ignore"):  # an infinite size is refused like any other that is too large
+        np.multiply.at(sizes, shape.rows, np.maximum(shape.values, 1).astype(np.float64))
     is_empty = np.zeros(len(level), np.bool_)
     is_empty[shape.rows[shape.values == 0]] = True
     too_large = (sizes > MAX_ELEMENTS) & ~is_empty

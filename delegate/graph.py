@@ -233,8 +233,8 @@ class Graph:
         file = Path(path)
         try:
             data = _map(file)
-        except OSError as error:
-            reason = error.strerror or str(error)
+        except (OSError, ValueError) as error:  # ValueError: a zero byte in the path, a file that cannot be mapped
+            reason = getattr(error, "strerror", None) or str(error)
             message = f"cannot be read: {reason}. Check the path and its permissions"
             raise ModelError("", message, file=str(file)) from error
         try:
@@ -281,10 +281,7 @@ def _map(file: Path) -> memoryview:
     with file.open("rb") as stream:
         if os.fstat(stream.fileno()).st_size == 0:
             return memoryview(b"")  # which the verifier refuses in its own words
-        try:
-            return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
-        except ValueError as error:  # not mappable, or emptied meanwhile
-            raise OSError(None, str(error)) from error
+        return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def _make_subgraphs(level: Level, tensors: Sequence[Tensor], columns: OperatorColumns) -> tuple[Subgraph, ...]:
