@@ -4,7 +4,7 @@ All acceptable nodes are delegated, cut as TFLite cuts. Then:
 
 * with a limit on the number of partitions, those that save most are kept (not those with most nodes);
 * without one, a partition is dropped only when that is clearly right: it holds no multiply-accumulate at all, other partitions
-  remain, and its boundary costs several times what its nodes would cost on the CPU;
+  remain, TFLite's delegate would not take it either, and its boundary costs several times what its nodes would cost on the CPU;
 * whatever TFLite's own choice would be on the same nodes is estimated too, and taken where it is estimated lower: the result is
   never predicted to be slower.
 """
@@ -79,7 +79,8 @@ def choose(
     if limit is not None:
         _keep_best(waits, nodes, costs, measure, limit, dropped)
     else:
-        _drop_burdens(waits, nodes, costs, measure, dropped)
+        kept = frozenset(n for rival in rivals for n in rival)
+        _drop_burdens(waits, nodes, costs, measure, dropped, kept)
     epochs = cut(waits, [n in nodes for n in range(len(waits))])
     for rival in rivals:
         if rival == nodes:
@@ -137,12 +138,14 @@ def _drop_burdens(
     costs: Sequence[NodeCost],
     measure: Measure,
     dropped: dict[int, Reason],
+    kept: frozenset[int],
 ) -> None:
-    """Drops partitions that hold no multiply-accumulate and clearly cost more than they save, as long as others remain."""
+    """Drops partitions that hold no multiply-accumulate and clearly cost more than they save, as long as others
+    remain; never those of `kept`."""
     found = _partitions(waits, nodes)
     burdens = []
     for epoch in found:
-        if any(costs[n].macs for n in epoch.nodes):
+        if any(costs[n].macs or n in kept for n in epoch.nodes):
             continue
         gain = sum(costs[n].cpu_us - costs[n].device_us for n in epoch.nodes)
         price = partition_us(measure(epoch.nodes).boundary_bytes)
