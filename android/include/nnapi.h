@@ -314,19 +314,21 @@ ANEURALNETWORKS_API int ANeuralNetworksMemory_createFromAHardwareBuffer(const AH
 ANEURALNETWORKS_API int ANeuralNetworksMemory_createFromDesc(const ANeuralNetworksMemoryDesc *desc, ANeuralNetworksMemory **memory);
 /* Copies all of one memory into another of the same size. [4] */
 ANEURALNETWORKS_API int ANeuralNetworksMemory_copy(const ANeuralNetworksMemory *src, const ANeuralNetworksMemory *dst);
+/* Ends the client's hold on it; it stays for models and executions that use it. */
 ANEURALNETWORKS_API void ANeuralNetworksMemory_free(ANeuralNetworksMemory *memory);
 
 /* A descriptor collects the roles (inputs and outputs of finished compilations) that a memory is to be used in. [4] */
 ANEURALNETWORKS_API int ANeuralNetworksMemoryDesc_create(ANeuralNetworksMemoryDesc **desc);
 ANEURALNETWORKS_API void ANeuralNetworksMemoryDesc_free(ANeuralNetworksMemoryDesc *desc);
-/* Adds a role; frequency in (0, 1] tells how often it is used so. Roles must agree on type, quantisation and dimensions. */
+/* Adds a role; frequency in (0, 1] tells how often it is used so. Roles must agree on type, quantisation and dimensions. [4] */
 ANEURALNETWORKS_API int ANeuralNetworksMemoryDesc_addInputRole(ANeuralNetworksMemoryDesc *desc, const ANeuralNetworksCompilation *compilation,
                                                                uint32_t index, float frequency);
 ANEURALNETWORKS_API int ANeuralNetworksMemoryDesc_addOutputRole(ANeuralNetworksMemoryDesc *desc,
                                                                 const ANeuralNetworksCompilation *compilation, uint32_t index,
                                                                 float frequency);
-/* Gives dimensions that the roles leave unknown. */
+/* Gives dimensions that the roles leave unknown. [4] */
 ANEURALNETWORKS_API int ANeuralNetworksMemoryDesc_setDimensions(ANeuralNetworksMemoryDesc *desc, uint32_t rank, const uint32_t *dimensions);
+/* No roles afterwards. [4] */
 ANEURALNETWORKS_API int ANeuralNetworksMemoryDesc_finish(ANeuralNetworksMemoryDesc *desc);
 
 /* --- model ------------------------------------------------------------------------------------------------------------------ */
@@ -373,6 +375,7 @@ ANEURALNETWORKS_API int ANeuralNetworksCompilation_create(ANeuralNetworksModel *
 ANEURALNETWORKS_API int ANeuralNetworksCompilation_createForDevices(ANeuralNetworksModel *model,
                                                                     const ANeuralNetworksDevice *const *devices, uint32_t numDevices,
                                                                     ANeuralNetworksCompilation **compilation);
+/* Not before every execution of the compilation is freed. */
 ANEURALNETWORKS_API void ANeuralNetworksCompilation_free(ANeuralNetworksCompilation *compilation);
 /* One of ANEURALNETWORKS_PREFER_*. */
 ANEURALNETWORKS_API int ANeuralNetworksCompilation_setPreference(ANeuralNetworksCompilation *compilation, int32_t preference);
@@ -383,6 +386,7 @@ ANEURALNETWORKS_API int ANeuralNetworksCompilation_setCaching(ANeuralNetworksCom
 ANEURALNETWORKS_API int ANeuralNetworksCompilation_setPriority(ANeuralNetworksCompilation *compilation, int priority);
 /* Time that finish may take; 0 = no limit. Only for a compilation for exactly one device. [4] */
 ANEURALNETWORKS_API int ANeuralNetworksCompilation_setTimeout(ANeuralNetworksCompilation *compilation, uint64_t duration);
+/* Prepares the model for the devices; nothing can be set afterwards. */
 ANEURALNETWORKS_API int ANeuralNetworksCompilation_finish(ANeuralNetworksCompilation *compilation);
 /* Alignment (of the address) and padding (of the length) that the device likes best, in bytes, powers of two. [5] */
 ANEURALNETWORKS_API int ANeuralNetworksCompilation_getPreferredMemoryAlignmentForInput(const ANeuralNetworksCompilation *compilation,

@@ -16,6 +16,7 @@ int32_t snn_device_level(const SnnSettings *settings, const ANeuralNetworksDevic
 /* The operation, and all of the models it refers to. */
 static bool accelerator_knows(const SnnSettings *settings, const ANeuralNetworksModel *model, const SnnModelNode *node) {
   const SnnOperation *op = node->op;
+  if (op->code >= SNN_OPERATION_CODES) return false;
   if (settings->refused[op->code]) return snn_refuse(false, "%s is refused by the settings", op->name);
   if (node->level > settings->device_level) {
     return snn_refuse(false, "%s needs feature level %d here, the device has %d", op->name, (int)node->level,
@@ -34,7 +35,7 @@ static bool accelerator_knows(const SnnSettings *settings, const ANeuralNetworks
 
 bool snn_device_supports(const SnnSettings *settings, const ANeuralNetworksDevice *device, const ANeuralNetworksModel *model,
                          uint32_t index) {
-  if (device->cpu) return true;
+  if (device->cpu) return model->nodes[index].op->code < SNN_OPERATION_CODES; /* all but vendors' operations */
   if (settings->refuse_every != 0 && (index + 1) % settings->refuse_every == 0) {
     return snn_refuse(false, "operation %u is refused: each %uth is", index, settings->refuse_every);
   }

@@ -68,6 +68,9 @@ static int open_binding(ANeuralNetworksExecution *execution, bool output, int32_
   uint32_t count = output ? model->n_outputs : model->n_inputs;
   if (index < 0 || (uint32_t)index >= count) return BAD_DATA("Execution_%s: %s %d, but there are %u", call, what, (int)index, count);
   *binding = output ? &execution->outputs[index] : &execution->inputs[index];
+  if ((*binding)->kind != SNN_UNSET) {
+    return snn_refuse(ANEURALNETWORKS_BAD_STATE, "Execution_%s: %s %d is given already", call, what, (int)index);
+  }
   *merged = *declared_type(execution, output, (uint32_t)index);
   if (type == NULL) return 0;
   SnnTensor given;

@@ -238,9 +238,7 @@ static Content content_of(ANeuralNetworksMemory *memory) {
   return content;
 }
 
-int snn_memory_copy(const ANeuralNetworksMemory *from, const ANeuralNetworksMemory *to) {
-  ANeuralNetworksMemory *source = (ANeuralNetworksMemory *)(uintptr_t)from, *target = (ANeuralNetworksMemory *)(uintptr_t)to;
-  if (source == target) return 0;
+static int check_copy(ANeuralNetworksMemory *source, const ANeuralNetworksMemory *target) {
   if (source->size != target->size) {
     return snn_refuse(ANEURALNETWORKS_BAD_DATA, "Memory_copy: %zu bytes into %zu", source->size, target->size);
   }
@@ -252,13 +250,20 @@ int snn_memory_copy(const ANeuralNetworksMemory *from, const ANeuralNetworksMemo
                 memcmp(content.dims, target->type.dims, content.rank * sizeof(content.dims[0])) == 0;
     if (!same) return snn_refuse(ANEURALNETWORKS_BAD_DATA, "Memory_copy: the operands of the two sides differ");
   }
-  memmove(target->data, source->data, source->size);
-  if (target->described) {
+  return 0;
+}
+
+int snn_memory_copy(const ANeuralNetworksMemory *from, const ANeuralNetworksMemory *to) {
+  ANeuralNetworksMemory *source = (ANeuralNetworksMemory *)(uintptr_t)from, *target = (ANeuralNetworksMemory *)(uintptr_t)to;
+  if (source == target) return 0;
+  int code = check_copy(source, target);
+  if (code == 0) memmove(target->data, source->data, source->size);
+  if (target->described) { /* a copy that fails leaves it without content */
     snn_lock(&target->lock);
-    target->initialized = true;
+    target->initialized = code == 0;
     target->rank = target->type.rank;
     memcpy(target->dims, target->type.dims, sizeof(target->dims));
     snn_unlock(&target->lock);
   }
-  return 0;
+  return code;
 }

@@ -84,6 +84,7 @@ static int check_value_length(const SnnOperand *operand, int32_t index, size_t l
   const SnnTensor *t = &operand->t;
   size_t bytes = 0;
   if (t->type == ANEURALNETWORKS_MODEL) return BAD_DATA("operand %d is a MODEL; it takes setOperandValueFromModel", (int)index);
+  if (t->type == ANEURALNETWORKS_OEM_SCALAR) return 0; /* its size is known to the vendor only */
   if (!snn_fully_specified(t)) return BAD_DATA("operand %d gets a value, but its dimensions are not known", (int)index);
   if (!snn_byte_size(t, &bytes) || bytes != length) {
     return BAD_DATA("operand %d of type %s has %zu bytes; the value has %zu", (int)index, snn_type_name(t->type), bytes, length);
@@ -240,13 +241,19 @@ int snn_validate_node(const ANeuralNetworksModel *model, const SnnModelNode *sou
   return answer < 0 ? SNN_INVALID : level;
 }
 
+/* Vendors' operations can be in a model, but no device here runs them. */
+static int oem_validate(SnnNode *node) { return node->op->feature_level; }
+static int oem_prepare(SnnNode *node) { return snn_fail(node, "no device runs it"), SNN_BAD; }
+static const SnnOperation oem_operation = {
+    ANEURALNETWORKS_OEM_OPERATION, "OEM_OPERATION", 1, oem_validate, oem_prepare, oem_prepare, SNN_ALLOW_OMITTED};
+
 int snn_model_add_operation(ANeuralNetworksModel *model, int32_t code, uint32_t n_in, const uint32_t *in, uint32_t n_out,
                             const uint32_t *out) {
   int result = check_open(model, "addOperation");
   if (result == 0) result = check_list(model, n_in, in, "input");
   if (result == 0) result = check_list(model, n_out, out, "output");
   if (result != 0) return result;
-  const SnnOperation *op = snn_find_operation(code);
+  const SnnOperation *op = code == ANEURALNETWORKS_OEM_OPERATION ? &oem_operation : snn_find_operation(code);
   if (op == NULL) return BAD_DATA("Model_addOperation: operation %d is not known", (int)code);
   if (op->feature_level > model->level) {
     return BAD_DATA("Model_addOperation: %s needs feature level %d, the run time has %d", op->name, (int)op->feature_level,

@@ -35,7 +35,13 @@ static const SnnTypeInfo types[] = {
     [ANEURALNETWORKS_MODEL] = {"MODEL", 0, 4, true, false, 0, 0},
 };
 
+/* Only passed through: no device computes with them. */
+static const SnnTypeInfo oem_scalar = {"OEM_SCALAR", 0, 1, true, false, 0, 0};
+static const SnnTypeInfo oem_tensor = {"TENSOR_OEM_BYTE", 1, 1, false, false, 0, 0};
+
 static const SnnTypeInfo *type_info(int32_t type) {
+  if (type == ANEURALNETWORKS_OEM_SCALAR) return &oem_scalar;
+  if (type == ANEURALNETWORKS_TENSOR_OEM_BYTE) return &oem_tensor;
   return type >= 0 && (size_t)type < sizeof(types) / sizeof(types[0]) ? &types[type] : NULL;
 }
 
