@@ -469,7 +469,8 @@ def test_a_short_file_cannot_be_mapped(world: World) -> None:
     assert world.result("Memory_createFromFd", 20, 3, world.memory_file(), 1, ref(world)) == UNMAPPABLE
     read, write = os.pipe()
     assert world.result("Memory_createFromFd", 20, 3, read, 0, ref(world)) == UNMAPPABLE
-    os.close(read), os.close(write)
+    os.close(read)
+    os.close(write)
 
 
 def test_memory_without_the_right_is_refused(world: World) -> None:

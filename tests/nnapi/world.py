@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from .client import (
 )
 
 ADD = 0
+T = TypeVar("T", bound=Owner)
 FLOATS = OperandType(TENSOR_FLOAT32, (2,))
 OPEN = OperandType(TENSOR_FLOAT32, (0,))
 
@@ -48,8 +49,10 @@ class World:
     def close(self) -> None:
         self.stack.close()
 
-    def own(self, owner: Any) -> Any:
-        return self.stack.enter_context(owner)
+    def own(self, owner: T) -> T:
+        """Freed with the world."""
+        self.stack.callback(owner.close)
+        return owner
 
     def keep(self, value: Any) -> Any:
         """Stays alive as long as the world."""
@@ -60,7 +63,7 @@ class World:
 
     def add_model(self, type_: OperandType = FLOATS, *, finish: bool = True) -> Model:
         """out = a + b, with a constant NONE as activation."""
-        model: Model = self.own(Model(self.api))
+        model = self.own(Model(self.api))
         a, b = model.operand(type_), model.operand(type_)
         fuse = model.constant(OperandType(INT32), 0)
         result = model.operand(type_)
@@ -112,7 +115,7 @@ class World:
     # executions -------------------------------------------------------------------------------------------------------
 
     def execution_of(self, compilation: Compilation, *, bound: bool = True, measure: bool = False) -> Execution:
-        execution: Execution = self.own(Execution(compilation))
+        execution = self.own(Execution(compilation))
         if measure:
             self.api.check("Execution_setMeasureTiming", execution.handle, True)
         if bound:
@@ -169,7 +172,7 @@ class World:
 
     def desc(self, *, inputs: tuple[int, ...] = (0,), outputs: tuple[int, ...] = (), finish: bool = True) -> Owner:
         """A descriptor with roles in `compilation`."""
-        desc: Owner = self.own(Owner(self.api, "MemoryDesc_free", self.api.handle("MemoryDesc_create")))
+        desc = self.own(Owner(self.api, "MemoryDesc_free", self.api.handle("MemoryDesc_create")))
         for index in inputs:
             self.api.check("MemoryDesc_addInputRole", desc.handle, self.compilation.handle, index, 1.0)
         for index in outputs:
