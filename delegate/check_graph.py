@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.delegate.check_operators import OperatorColumns
 from nnapi_toolkit.delegate.check_tensors import TensorColumns
 from nnapi_toolkit.delegate.errors import ModelError
 from nnapi_toolkit.delegate.verifier import Level, Positions, Ragged, refuse
 from nnapi_toolkit.schema.enums import BuiltinOperator
 from nnapi_toolkit.schema.tflite_layout import TABLES
+from numpy.typing import NDArray
 
 SCHEMA_VERSION: Final = 3
 #: How deep subgraphs may call each other; converters nest a handful.

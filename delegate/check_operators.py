@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.delegate.check_tensors import TensorColumns
 from nnapi_toolkit.delegate.verifier import Level, Positions, Ragged, refuse
 from nnapi_toolkit.schema.enums import BuiltinOperator
 from nnapi_toolkit.schema.layout import Arity
 from nnapi_toolkit.schema.tflite_layout import OPERATOR_ARITY, OPERATOR_OPTIONS, TABLES
+from numpy.typing import NDArray
 
 #: Options that divide, count or multiply: less would end in a division by zero, a hang or nothing.
 AT_LEAST_ONE: Final = {

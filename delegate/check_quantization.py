@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.delegate.check_tensors import MAX_ELEMENTS, TensorColumns, tuples
 from nnapi_toolkit.delegate.tensor import BlockQuantization, Quantization
 from nnapi_toolkit.delegate.verifier import Level, Positions, refuse
 from nnapi_toolkit.schema.enums import TensorType
+from numpy.typing import NDArray
 
 _INT32: Final = np.iinfo(np.int32)
 _RANGES: Final = {

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.delegate.check_tensors import MAX_ELEMENTS, TensorColumns, tuples
 from nnapi_toolkit.delegate.errors import ModelError
 from nnapi_toolkit.delegate.tensor import ELEMENT_BITS, SparseDimension, Sparsity
@@ -14,6 +12,7 @@ from nnapi_toolkit.delegate.verifier import Level
 from nnapi_toolkit.schema.enums import DimensionType, TensorType
 from nnapi_toolkit.schema.layout import SCALAR_SIZES
 from nnapi_toolkit.schema.tflite_layout import TABLES
+from numpy.typing import NDArray
 
 
 def check_sparsity(columns: TensorColumns) -> dict[int, Sparsity]:

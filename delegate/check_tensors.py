@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-
 from nnapi_toolkit.delegate.tensor import (
     ELEMENT_BITS,
 )

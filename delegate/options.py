@@ -6,7 +6,6 @@ import struct
 from typing import Any, Final
 
 import numpy as np
-
 from nnapi_toolkit.schema import enums
 from nnapi_toolkit.schema.layout import SCALAR_SIZES, Field
 from nnapi_toolkit.schema.tflite_layout import TABLES

@@ -8,9 +8,8 @@ from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.schema.enums import DimensionType, TensorType
+from numpy.typing import NDArray
 
 #: Bits of one element; types that are missing here have no fixed size.
 ELEMENT_BITS: Final = {

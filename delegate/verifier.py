@@ -16,12 +16,11 @@ import enum
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.delegate.errors import ModelError
 from nnapi_toolkit.schema import enums
 from nnapi_toolkit.schema.layout import SCALAR_SIZES, Field
 from nnapi_toolkit.schema.tflite_layout import TABLES, UNIONS
+from numpy.typing import NDArray
 
 Positions = NDArray[np.int64]
 

@@ -21,7 +21,6 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
-
 from nnapi_toolkit.schema.enums import BuiltinOperator, TensorType
 from nnapi_toolkit.schema.layout import SCALAR_SIZES
 from nnapi_toolkit.schema.tflite_layout import OPERATOR_OPTIONS, TABLES, UNIONS
@@ -61,6 +60,7 @@ class SubgraphBuilder:
     def __init__(self, owner: ModelBuilder, index: int, name: str) -> None:
         self.owner = owner
         self.index = index
+        self._names: dict[str, int] = {}
         self.table: dict[str, Any] = {
             "name": name,
             "tensors": [],
@@ -107,13 +107,15 @@ class SubgraphBuilder:
         if shape_signature is not None:
             table["shape_signature"] = list(shape_signature)
         self.table["tensors"].append(table)
-        return len(self.table["tensors"]) - 1
+        index = self._names[name] = len(self.table["tensors"]) - 1
+        return index
 
     def op(
         self,
         name: str,
         inputs: Sequence[TensorRef],
         outputs: Sequence[TensorRef],
+        /,
         *,
         version: int = 1,
         intermediates: Sequence[TensorRef] = (),
@@ -156,8 +158,7 @@ class SubgraphBuilder:
 
     def indices(self, tensors: Sequence[TensorRef]) -> list[int]:
         """Indices for names; -1 for None."""
-        names = {table["name"]: index for index, table in enumerate(self.table["tensors"])}
-        return [-1 if ref is None else names[ref] if isinstance(ref, str) else int(ref) for ref in tensors]
+        return [-1 if ref is None else self._names[ref] if isinstance(ref, str) else int(ref) for ref in tensors]
 
     def _operator(self, code: int, inputs: Sequence[TensorRef], outputs: Sequence[TensorRef]) -> dict[str, Any]:
         return {"opcode_index": code, "inputs": self.indices(inputs), "outputs": self.indices(outputs)}

@@ -26,6 +26,7 @@ if __name__ == "__main__":  # run as a script: find the helpers beside
 from nnapi_toolkit.delegate.errors import ModelError
 from nnapi_toolkit.delegate.graph import Graph
 from nnapi_toolkit.delegate.verifier import Image, verify
+
 from tests.modelbuilder import ModelBuilder
 
 #: No case may take longer; the slowest valid one takes a tenth.

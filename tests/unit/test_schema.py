@@ -14,11 +14,11 @@ from typing import Any
 import flatbuffers
 import numpy as np
 import pytest
-
 from nnapi_toolkit.schema import enums, regenerate
 from nnapi_toolkit.schema.enums import BuiltinOperator
 from nnapi_toolkit.schema.layout import SCALAR_SIZES, Field
 from nnapi_toolkit.schema.tflite_layout import OPERATOR_ARITY, OPERATOR_OPTIONS, TABLES, UNIONS
+
 from tests import modelbuilder
 
 ENUMS = [

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from nnapi_toolkit.delegate.errors import ModelError, ToolkitError
 from nnapi_toolkit.delegate.graph import Graph
 from nnapi_toolkit.delegate.verifier import MAX_TABLES, Level, verify
 from nnapi_toolkit.schema.enums import TensorType
+
 from tests.conftest import model_names, model_path
 from tests.fuzz.fuzz_graph import CASE_SECONDS, built_corpus, fuzz, mutate
 from tests.modelbuilder import ModelBuilder, write_model
