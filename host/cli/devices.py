@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-
 from nnapi_toolkit.cli.common import DEVICE, JSON, emit, push_progress
 
 
@@ -102,14 +101,18 @@ def push(model: Path | None, device: str, as_json: bool) -> int:
 
     graph = None if model is None else Graph.open(model)
     begin = time.monotonic()
-    with push_progress(not as_json) as progress, open_device(device) as opened:
-        with opened.start(model, "" if graph is None else graph.sha256, progress=progress) as session:
-            document = {
-                "device": session.name,
-                "model": None if model is None else str(model),
-                "pushed_bytes": session.pushed_bytes,
-                "seconds": time.monotonic() - begin,
-            }
+    sha256 = "" if graph is None else graph.sha256
+    with (
+        push_progress(not as_json) as progress,
+        open_device(device) as opened,
+        opened.start(model, sha256, progress=progress) as session,
+    ):
+        document = {
+            "device": session.name,
+            "model": None if model is None else str(model),
+            "pushed_bytes": session.pushed_bytes,
+            "seconds": time.monotonic() - begin,
+        }
     if as_json:
         emit(document)
     else:

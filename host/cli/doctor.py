@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 import click
-
 from nnapi_toolkit.cli.common import EXIT_NEGATIVE, JSON, emit
 
 
