@@ -48,7 +48,14 @@ SNN_INLINE VecF32 clamp_f32(VecF32 x, VecF32 lo, VecF32 hi) {
 
 #ifdef SNN_FMA
 /* a * b + c, rounded once. */
-SNN_INLINE VecF32 fma_f32(VecF32 a, VecF32 b, VecF32 c) { return __builtin_elementwise_fma(a, b, c); }
+SNN_INLINE VecF32 fma_f32(VecF32 a, VecF32 b, VecF32 c) {
+#if __has_builtin(__builtin_elementwise_fma)
+  return __builtin_elementwise_fma(a, b, c);
+#else /* clang before 17 */
+  for (int i = 0; i < SNN_LANES; i++) c[i] = __builtin_fmaf(a[i], b[i], c[i]);
+  return c;
+#endif
+}
 #endif
 
 /* Pairs of 16-bit products added up: lane i = a[2i] * b[2i] + a[2i + 1] * b[2i + 1]. */
