@@ -4,12 +4,43 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nnapi_toolkit.delegate.nnapi import PaddingCode
 from nnapi_toolkit.delegate.ops import tflite
 from nnapi_toolkit.delegate.ops.base import Case, CheckFunction, LowerFunction, OperatorRule
 from nnapi_toolkit.delegate.ops.convolution import padding_code
+from nnapi_toolkit.schema.enums import TensorType
 
 if TYPE_CHECKING:
     from nnapi_toolkit.delegate.program import ProgramBuilder
+
+
+def window_counts(case: Case) -> tuple[set[int], set[int]]:
+    """How many rows, and how many columns, of the input the windows cover: the padding does not count."""
+    o, x, out = case.options, case.input(0).shape, case.output().shape
+    same = padding_code(case) == PaddingCode.SAME
+    counts = []
+    for axis, stride, size in ((1, o.stride_h, o.filter_height), (2, o.stride_w, o.filter_width)):
+        before = max(0, (out[axis] - 1) * stride + size - x[axis]) // 2 if same else 0
+        starts = [i * stride - before for i in range(out[axis])]
+        counts.append({min(start + size, x[axis]) - max(start, 0) for start in starts})
+    return counts[0], counts[1]
+
+
+def _check_rounding(case: Case) -> None:
+    """int8 averages round ties away from zero, uint8 ones up: equal where no window has an even number of cells."""
+    x = case.input(0, "input")
+    if x.tensor.type != TensorType.INT8 or case.level >= 4:
+        return
+    rows, columns = window_counts(case)
+    even = any(n % 2 == 0 for n in rows | columns)
+    case.need(
+        not even,
+        "rounding",
+        "option filter_width, filter_height",
+        "a window of an even number of cells, whose average rounds otherwise as uint8",
+        "windows of odd numbers of cells below feature level 4",
+        "feature level 4",
+    )
 
 
 def _rule(name: str) -> CheckFunction:
@@ -22,6 +53,8 @@ def _rule(name: str) -> CheckFunction:
         case.positive("stride_w", "stride_h", "filter_width", "filter_height")
         padding_code(case)
         case.fuse()
+        if name == "AVERAGE_POOL_2D":
+            _check_rounding(case)
 
     return rule
 

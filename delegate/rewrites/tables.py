@@ -20,7 +20,8 @@ from nnapi_toolkit.delegate.fixed_point import (
 from nnapi_toolkit.delegate.nnapi import OperandCode, PaddingCode
 from nnapi_toolkit.delegate.ops import fully_connected
 from nnapi_toolkit.delegate.ops.base import Case, Operand
-from nnapi_toolkit.delegate.ops.convolution import lower_bias
+from nnapi_toolkit.delegate.ops.convolution import lower_bias, padding_code
+from nnapi_toolkit.delegate.ops.pooling import window_counts
 from nnapi_toolkit.delegate.ops.reduction import axes_of, check_reduction
 from nnapi_toolkit.delegate.rewrites.base import Rewrite
 from nnapi_toolkit.schema.enums import TensorType
@@ -299,6 +300,51 @@ def _lower_mean(builder: ProgramBuilder, case: Case) -> None:
         builder.operation("RESHAPE", [pooled, builder.int32_vector(out.shape or (1,))], target)
 
 
+# -- AVERAGE_POOL_2D of int8 before feature level 4 --------------------------------------------------------------------------
+
+
+def _pool_table_rule(case: Case) -> None:
+    """Windows that all have the same, even number of cells: the sum is exact in float32, its average is looked up."""
+    x, out = case.input(0, "input"), case.output()
+    case.typed(x, TensorType.INT8)
+    case.operation("AVERAGE_POOL_2D", x)
+    case.same_type(out, x)
+    case.known_shape(out)
+    case.same_quantization(out, x, "AVERAGE_POOL_2D")
+    case.positive("stride_w", "stride_h", "filter_width", "filter_height")
+    case.need_level(3, "CAST and GATHER")
+    rows, columns = window_counts(case)
+    case.need(len(rows) == len(columns) == 1, "option-value", "option padding", "SAME", "without windows over the edge")
+    cells = rows.pop() * columns.pop()
+    case.need(cells * 256 < _LARGEST_TABLE, "option-value", "option filter_width, filter_height", cells, "a small window")
+
+
+def _lower_pool_table(builder: ProgramBuilder, case: Case) -> None:
+    """Stored numbers as float32, their average times the number of cells, to an index, GATHER."""
+    x, out, o = case.input(0), case.output(), case.options
+    target = builder.tensor(out)
+    real = builder.temporary(OperandCode.TENSOR_FLOAT32, x.shape)
+    builder.operation("CAST", [_stored_as_uint8(builder, x)], real)
+    average, total, rounded = (builder.temporary(OperandCode.TENSOR_FLOAT32, out.shape) for _ in range(3))
+    numbers = (padding_code(case), o.stride_w, o.stride_h, o.filter_width, o.filter_height, 0)
+    builder.operation("AVERAGE_POOL_2D", [real, *map(builder.int32, numbers)], average)
+    rows, columns = window_counts(case)
+    cells = rows.pop() * columns.pop()
+
+    def number(value: float) -> int:
+        return builder.constant(np.array([value], np.float32), OperandCode.TENSOR_FLOAT32)
+
+    builder.operation("MUL", [average, number(cells), builder.int32(0)], total)
+    builder.operation("ADD", [total, number(0.5), builder.int32(0)], rounded)
+    index = builder.temporary(OperandCode.TENSOR_INT32, out.shape)
+    builder.operation("CAST", [rounded], index)
+    sums = np.arange(255 * cells + 1, dtype=np.int64) - 128 * cells
+    half = np.where(sums > 0, cells // 2, -(cells // 2))
+    scale, zero_point = case.scaled(out)
+    low, high = activation_range(int(case.fuse()), scale, zero_point, *_limits(TensorType.INT8))
+    _emit_lookup(builder, out, np.clip(np.trunc((sums + half) / cells).astype(np.int64), low, high), index, target)
+
+
 # -- FULLY_CONNECTED with per-channel weights as a convolution ----------------------------------------------------------------
 
 
@@ -374,6 +420,14 @@ REWRITES = (
         True,
         _mean_table_rule,
         _lower_mean_table,
+    ),
+    Rewrite(
+        "average-pool-by-table",
+        ("AVERAGE_POOL_2D",),
+        "an int8 average over an even number of cells as an exact float32 sum and GATHER (feature level 3)",
+        True,
+        _pool_table_rule,
+        _lower_pool_table,
     ),
     Rewrite(
         "fully-connected-as-convolution",
