@@ -329,12 +329,18 @@ def _kill(shell: Shell, arguments: Sequence[str]) -> int:
 # -- files ------------------------------------------------------------------------------------------------------
 
 
-def _each(shell: Shell, name: str, operands: Sequence[str], action: Callable[[str, str], None]) -> int:
-    """Runs `action(word, host path)` for each operand; failures are told and the others go on."""
+def _each(
+    shell: Shell, name: str, operands: Sequence[str], action: Callable[[str, str], None], change: bool = False
+) -> int:
+    """Runs `action(word, host path)` for each operand; failures are told and the others go on.
+
+    `change`: the action writes or removes what the path names.
+    """
     status = 0
+    find = shell.phone.files.host_to_change if change else shell.phone.files.host
     for word in operands:
         try:
-            action(word, shell.phone.files.host(word, shell.cwd, follow=False))
+            action(word, find(word, shell.cwd, follow=False))
         except OSError as error:
             shell.streams.complain(f"{name}: {word}: {error.strerror}")
             status = 1
@@ -400,19 +406,18 @@ def _mkdir(shell: Shell, arguments: Sequence[str]) -> int:
 
     def make(word: str, host: str) -> None:
         if "p" in options:
-            host = shell.phone.files.host(word, shell.cwd)
-            os.makedirs(host, exist_ok=True)
+            os.makedirs(shell.phone.files.host(word, shell.cwd), exist_ok=True)
         else:
             os.mkdir(host)
         if "m" in options:
             os.chmod(host, int(options["m"], 8))
 
-    return _each(shell, "mkdir", operands, make)
+    return _each(shell, "mkdir", operands, make, change=True)
 
 
 @_command("rmdir")
 def _rmdir(shell: Shell, arguments: Sequence[str]) -> int:
-    return _each(shell, "rmdir", arguments, lambda _, host: os.rmdir(host))
+    return _each(shell, "rmdir", arguments, lambda _, host: os.rmdir(host), change=True)
 
 
 @_command("rm")
@@ -423,8 +428,6 @@ def _rm(shell: Shell, arguments: Sequence[str]) -> int:
         _need(operands, 1)
 
     def remove(word: str, host: str) -> None:
-        if host == shell.phone.files.root:
-            raise PermissionError(1, "Operation not permitted", word)
         try:
             if os.path.isdir(host) and not os.path.islink(host):
                 if not recursive:
@@ -436,7 +439,7 @@ def _rm(shell: Shell, arguments: Sequence[str]) -> int:
             if "f" not in options:
                 raise
 
-    return _each(shell, "rm", operands, remove)
+    return _each(shell, "rm", operands, remove, change=True)
 
 
 @_command("mv")
@@ -452,9 +455,9 @@ def _mv(shell: Shell, arguments: Sequence[str]) -> int:
         place = f"{target}/{os.path.basename(host)}" if into else target
         if "n" in options and os.path.lexists(place):
             return
-        os.rename(host, place)
+        os.rename(host, shell.phone.files.host_to_change(shell.phone.files.device(place), follow=False))
 
-    return _each(shell, "mv", operands[:-1], move)
+    return _each(shell, "mv", operands[:-1], move, change=True)
 
 
 @_command("cp")
@@ -465,7 +468,8 @@ def _cp(shell: Shell, arguments: Sequence[str]) -> int:
 
     def copy(word: str, _: str) -> None:
         source = shell.phone.files.host(word, shell.cwd)
-        shutil.copy(source, f"{target}/{os.path.basename(source)}" if os.path.isdir(target) else target)
+        place = f"{target}/{os.path.basename(source)}" if os.path.isdir(target) else target
+        shutil.copy(source, shell.phone.files.host_to_change(shell.phone.files.device(place)))
 
     return _each(shell, "cp", operands[:-1], copy)
 
@@ -475,7 +479,7 @@ def _touch(shell: Shell, arguments: Sequence[str]) -> int:
     _, operands = _options(arguments, "cm")
 
     def touch(word: str, _: str) -> None:
-        host = shell.phone.files.host(word, shell.cwd)
+        host = shell.phone.files.host_to_change(word, shell.cwd)
         with open(host, "ab"):
             os.utime(host)
 
@@ -488,7 +492,7 @@ def _chmod(shell: Shell, arguments: Sequence[str]) -> int:
     mode_text, *operands = arguments
 
     def change(word: str, _: str) -> None:
-        host = shell.phone.files.host(word, shell.cwd)
+        host = shell.phone.files.host_to_change(word, shell.cwd)
         os.chmod(host, _mode(mode_text, stat.S_IMODE(os.stat(host).st_mode)))
 
     return _each(shell, "chmod", operands, change)
@@ -578,7 +582,7 @@ def _find(shell: Shell, arguments: Sequence[str]) -> int:
             else:
                 os.unlink(host)
 
-    return _each(shell, "find", starts or ["."], walk)
+    return _each(shell, "find", starts or ["."], walk, change=delete)
 
 
 def _find_test(option: str, value: str) -> Callable[[str], bool]:

@@ -11,6 +11,8 @@ import os
 from collections.abc import Iterator
 
 _MAX_LINKS = 40
+#: What adb's shell user may change, as on a phone.
+WRITABLE = ("/data/local/tmp/", "/sdcard/")
 #: Device files that are the host's own: nothing can be kept in them.
 _DEVICES = ("/dev/null", "/dev/zero")
 #: Folders that every phone has.
@@ -72,7 +74,19 @@ class DeviceFiles:
     def host(self, path: str, cwd: str = "/", follow: bool = True) -> str:
         """The host path behind a device path. Raises as `resolve`."""
         resolved = self.resolve(path, cwd, follow)
-        return resolved if resolved in _DEVICES else self.root + resolved
+        return resolved if resolved in _DEVICES else (self.root + resolved).rstrip("/")
+
+    def host_to_change(self, path: str, cwd: str = "/", follow: bool = True) -> str:
+        """As `host`, for a path that is to be written, renamed or removed.
+
+        Raises:
+            PermissionError: It lies outside of the folders that adb's shell user may change.
+            OSError: As `resolve`.
+        """
+        resolved = self.resolve(path, cwd, follow)
+        if resolved not in _DEVICES and not resolved.startswith(WRITABLE):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return self.host(resolved, follow=False)
 
     def device(self, host_path: str) -> str:
         """The device path of a host path below the root."""

@@ -213,8 +213,10 @@ class Shell:
                 ">": os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
                 ">>": os.O_WRONLY | os.O_CREAT | os.O_APPEND,
             }[redirection.operator]
+            files = self.phone.files
             try:
-                descriptor = os.open(self.phone.files.host(target, self.cwd), flags | os.O_CLOEXEC, 0o666)
+                host = (files.host if flags == os.O_RDONLY else files.host_to_change)(target, self.cwd)
+                descriptor = os.open(host, flags | os.O_CLOEXEC, 0o666)
             except OSError as error:
                 raise OSError(error.errno, "", target) from None
             opened.append(descriptor)

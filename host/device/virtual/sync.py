@@ -43,7 +43,7 @@ class _Upload:
         mode |= (mode >> 3) & 0o007
         what = "secure_mkdirs failed"
         try:
-            self._host = files.host(path)
+            self._host = files.host_to_change(path)
             os.makedirs(os.path.dirname(self._host), exist_ok=True)
             what = "couldn't create file"
             if os.path.lexists(self._host) and not os.path.isdir(self._host):
@@ -247,7 +247,7 @@ class SyncService:
             self._fail("bad end of link")
             raise EOFError
         try:
-            host = self._files.host(path, follow=False)
+            host = self._files.host_to_change(path, follow=False)
             os.makedirs(os.path.dirname(host), exist_ok=True)
             if os.path.lexists(host):
                 os.unlink(host)

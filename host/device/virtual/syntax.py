@@ -125,6 +125,8 @@ class _Lexer:
             self.parts.append(Part(text, quoted, variable))
 
     def _word_piece(self, c: str) -> None:
+        if c == "~" and not self.in_word:
+            raise ShellSyntaxError("syntax error: '~' is not supported by the virtual device's shell")
         self.in_word = True
         if c == "'":
             end = self.text.find("'", self.at + 1)
@@ -251,6 +253,8 @@ def _add_word(command: Command, word: Word) -> None:
     if not command.words and first is not None and plain:
         name, equals, rest = first.text.partition("=")
         if equals and _NAME.fullmatch(name):
+            if "~" in rest:
+                raise ShellSyntaxError("syntax error: '~' is not supported by the virtual device's shell")
             value = (Part(rest, False), *word[1:]) if rest else tuple(word[1:])
             command.assignments.append((name, value))
             return
