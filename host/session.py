@@ -338,7 +338,7 @@ class Session:
         raw = array.reshape(-1).view(np.uint8)
         if binding.xor:
             raw = raw ^ np.uint8(binding.xor)
-        return memoryview(raw)
+        return raw.data
 
     def _from_device(self, binding: IoBinding, data: memoryview, shape: Sequence[int]) -> Array:
         tensor = self.graph.subgraphs[0].tensors[binding.tensor]

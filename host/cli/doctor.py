@@ -74,7 +74,7 @@ def _python() -> list[Check]:
 
 
 def _compiler() -> list[Check]:
-    from nnapi_toolkit.android.build import compiler_version
+    from nnapi_toolkit.android.toolchain import compiler_version
 
     return [Check("compiler", True, compiler_version())]
 
