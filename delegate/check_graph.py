@@ -142,7 +142,9 @@ class DataFlow:
         numbers = np.where(given, self._tensor_numbers(inputs), 0)
         if len(self.producer):
             producer = self.producer[numbers]
-            late = given & ~available[numbers] & ((producer < 0) | (producer >= inputs.rows))
+            # custom operators of other accelerators list their scratch tensors as inputs
+            missing = (producer < 0) & (self.operators.builtin[inputs.rows] != BuiltinOperator.CUSTOM)
+            late = given & ~available[numbers] & (missing | (producer >= inputs.rows))
             if late.any():
                 raise self._use_error(int(np.argmax(late)), numbers, available)
             numbers = self._number(self.outputs)

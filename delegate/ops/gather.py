@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -113,55 +115,111 @@ def _slice_tflite(case: Case) -> None:
     tflite.type_in(case, 2, _INT32)
 
 
-def _strided_operands(case: Case) -> tuple[list[int], list[int], list[int]]:
-    x = case.input(0, "input")
-    values = []
-    for position, role in ((1, "begin"), (2, "end"), (3, "strides")):
-        operand = case.input(position, role)
-        values.append(case.integers(operand))
-        case.need(
-            len(values[-1]) == x.rank,
-            "operand-shape",
-            operand,
-            f"{len(values[-1])} values",
-            f"{x.rank} values, one for each dimension",
-            "rewrite plain-strided-slice",
-        )
-    case.need(0 not in values[2], "operand-value", case.input(3, "strides"), values[2], "no stride of 0")
-    return values[0], values[1], values[2]
+@dataclass(frozen=True, slots=True)
+class AxisSlice:
+    """One dimension of a strided slice, resolved: positive numbers but for the end of a negative stride (-1: past the front)."""
+
+    begin: int
+    end: int
+    stride: int
+    shrink: bool
+
+    @property
+    def size(self) -> int:
+        """Number of elements taken."""
+        return max(0, -(-(self.end - self.begin) // self.stride))
+
+
+def strided_slices(case: Case) -> tuple[list[AxisSlice], list[int | None]]:
+    """A STRIDED_SLICE resolved against its input.
+
+    Returns:
+        A slice for each dimension of the input, and the output's dimensions: the input's axis, or None for a new one.
+    """
+    x, o = case.input(0, "input"), case.options
+    given = [case.integers(case.input(p, role)) for p, role in ((1, "begin"), (2, "end"), (3, "strides"))]
+    begins, ends, strides = given
+    case.need(len(begins) == len(ends) == len(strides), "operand-shape", case.input(1, "begin"), len(begins), len(ends))
+    case.need(0 not in strides, "operand-value", case.input(3, "strides"), strides, "no stride of 0")
+    slices: list[AxisSlice] = []
+    layout: list[int | None] = []
+    sparse = len(begins)
+    new_axes = sum(1 for i in range(sparse) if o.new_axis_mask >> i & 1 and not o.ellipsis_mask >> i & 1)
+    wide = x.rank - (sparse - new_axes - (1 if o.ellipsis_mask else 0))
+    for i in range(sparse):
+        if o.ellipsis_mask >> i & 1:
+            for _ in range(wide):
+                layout.append(len(slices))
+                slices.append(AxisSlice(0, x.shape[len(slices)], 1, False))
+        elif o.new_axis_mask >> i & 1:
+            layout.append(None)
+        else:
+            axis = len(slices)
+            case.need(axis < x.rank, "operand-shape", case.input(1, "begin"), f"{sparse} values", f"at most {x.rank}")
+            slices.append(_axis_slice(case, i, x.shape[axis], begins[i], ends[i], strides[i]))
+            if not slices[-1].shrink:
+                layout.append(axis)
+    for axis in range(len(slices), x.rank):
+        layout.append(axis)
+        slices.append(AxisSlice(0, x.shape[axis], 1, False))
+    return slices, layout
+
+
+def _axis_slice(case: Case, i: int, size: int, begin: int, end: int, stride: int) -> AxisSlice:
+    o = case.options
+    low, high = (0, size) if stride > 0 else (-1, size - 1)
+    shrink = bool(o.shrink_axis_mask >> i & 1)
+
+    def clamp(index: int) -> int:
+        return min(max(index + size if index < 0 else index, low), high)
+
+    start = (0 if stride > 0 else size - 1) if o.begin_mask >> i & 1 else clamp(begin)
+    if shrink:
+        case.need(0 <= start < size, "operand-value", case.input(1, "begin"), begin, f"an index within {size}")
+        return AxisSlice(start, start + 1, 1, True)
+    if o.end_mask >> i & 1:
+        stop = size if stride > 0 else -1
+    elif o.offset:
+        stop = min(max(start + end, low), high)
+    else:
+        stop = clamp(end)
+    return AxisSlice(start, stop, stride, False)
 
 
 def _strided_rule(case: Case) -> None:
     """NNAPI: feature level 2; neither ellipsis nor new axes, which the TFLite delegate drops silently."""
-    x = check_moved(case, "STRIDED_SLICE")
-    o = case.options
-    for name in ("ellipsis_mask", "new_axis_mask", "offset"):
-        value = int(getattr(o, name))
-        case.need(
-            value == 0, "option-value", f"option {name}", value, "0: NNAPI has no such form", "rewrite plain-strided-slice"
-        )
-    _strided_operands(case)
-    kept = [axis for axis in range(x.rank) if not o.shrink_axis_mask >> axis & 1]
+    x, out = check_moved(case, "STRIDED_SLICE"), case.output()
+    slices, layout = strided_slices(case)
     case.need(
-        len(case.output().shape) == len(kept), "operand-rank", case.output(), list(case.output().shape), f"rank {len(kept)}"
-    )
-    case.need(
-        bool(kept),
+        None not in layout and bool(layout),
         "option-value",
-        "option shrink_axis_mask",
-        o.shrink_axis_mask,
-        "a mask that leaves a dimension",
-        "rewrite plain-strided-slice",
+        "option new_axis_mask, shrink_axis_mask",
+        f"{case.options.new_axis_mask}, {case.options.shrink_axis_mask}",
+        "no new axis, and a dimension left",
+        "rewrite strided-slice-reshaped",
     )
+    wanted = [slices[axis].size for axis in layout if axis is not None]
+    case.need(list(out.shape) == wanted, "operand-shape", out, list(out.shape), wanted)
+    case.need(len(slices) == x.rank, "operand-shape", x, list(x.shape), f"of rank {len(slices)}")
 
 
 def _lower_strided(builder: ProgramBuilder, case: Case) -> None:
-    o = case.options
-    vectors = map(builder.int32_vector, _strided_operands(case))
-    masks = map(builder.int32, (o.begin_mask, o.end_mask, o.shrink_axis_mask))
-    builder.operation(
-        "STRIDED_SLICE", [builder.tensor(case.input(0)), *vectors, *masks], builder.tensor(case.output())
-    )
+    slices, _ = strided_slices(case)
+    emit_strided(builder, builder.tensor(case.input(0)), slices, builder.tensor(case.output()))
+
+
+def emit_strided(builder: ProgramBuilder, source: int, slices: Sequence[AxisSlice], target: int) -> None:
+    """Adds STRIDED_SLICE with resolved bounds; the only masks left are those that numbers cannot say."""
+    end_mask = sum(1 << axis for axis, s in enumerate(slices) if s.end < 0)
+    shrink_mask = sum(1 << axis for axis, s in enumerate(slices) if s.shrink)
+    inputs = [
+        source,
+        builder.int32_vector([s.begin for s in slices]),
+        builder.int32_vector([max(0, s.end) for s in slices]),
+        builder.int32_vector([s.stride for s in slices]),
+        *map(builder.int32, (0, end_mask, shrink_mask)),
+    ]
+    builder.operation("STRIDED_SLICE", inputs, target)
 
 
 # -- TILE, BROADCAST_TO ---------------------------------------------------------------------------------------------------

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from nnapi_toolkit.delegate.program import ProgramBuilder
 
 
-def window_counts(case: Case) -> tuple[set[int], set[int]]:
-    """How many rows, and how many columns, of the input the windows cover: the padding does not count."""
+def window_counts(case: Case) -> tuple[list[int], list[int]]:
+    """Rows, and columns, of the input under each row and column of windows: the padding does not count."""
     o, x, out = case.options, case.input(0).shape, case.output().shape
     same = padding_code(case) == PaddingCode.SAME
     counts = []
     for axis, stride, size in ((1, o.stride_h, o.filter_height), (2, o.stride_w, o.filter_width)):
         before = max(0, (out[axis] - 1) * stride + size - x[axis]) // 2 if same else 0
         starts = [i * stride - before for i in range(out[axis])]
-        counts.append({min(start + size, x[axis]) - max(start, 0) for start in starts})
+        counts.append([min(start + size, x[axis]) - max(start, 0) for start in starts])
     return counts[0], counts[1]
 
 
@@ -32,7 +32,7 @@ def _check_rounding(case: Case) -> None:
     if x.tensor.type != TensorType.INT8 or case.level >= 4:
         return
     rows, columns = window_counts(case)
-    even = any(n % 2 == 0 for n in rows | columns)
+    even = any(n % 2 == 0 for n in (*rows, *columns))
     case.need(
         not even,
         "rounding",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nnapi_toolkit.delegate.fixed_point import (
     Int64,
@@ -251,6 +252,7 @@ def _mean_table_rule(case: Case) -> None:
     check_reduction(case, "MEAN")
     case.need_level(3, "REDUCE_SUM, CAST and GATHER")
     case.scaled(out)
+    need_float32(case)
     count, lowest, highest = _sum_range(case)
     case.need(
         count * 255 < 1 << 24 and highest - lowest < _LARGEST_TABLE,
@@ -303,8 +305,14 @@ def _lower_mean(builder: ProgramBuilder, case: Case) -> None:
 # -- AVERAGE_POOL_2D of int8 before feature level 4 --------------------------------------------------------------------------
 
 
+def _window_cells(case: Case) -> Int64:
+    """Cells under each window, [height, width] of the output."""
+    rows, columns = window_counts(case)
+    return np.array(rows, np.int64)[:, None] * np.array(columns, np.int64)
+
+
 def _pool_table_rule(case: Case) -> None:
-    """Windows that all have the same, even number of cells: the sum is exact in float32, its average is looked up."""
+    """The sum under each window is exact in float32; its average is looked up."""
     x, out = case.input(0, "input"), case.output()
     case.typed(x, TensorType.INT8)
     case.operation("AVERAGE_POOL_2D", x)
@@ -313,36 +321,54 @@ def _pool_table_rule(case: Case) -> None:
     case.same_quantization(out, x, "AVERAGE_POOL_2D")
     case.positive("stride_w", "stride_h", "filter_width", "filter_height")
     case.need_level(3, "CAST and GATHER")
-    rows, columns = window_counts(case)
-    case.need(len(rows) == len(columns) == 1, "option-value", "option padding", "SAME", "without windows over the edge")
-    cells = rows.pop() * columns.pop()
-    case.need(cells * 256 < _LARGEST_TABLE, "option-value", "option filter_width, filter_height", cells, "a small window")
+    need_float32(case)
+    size = int(sum(256 * cells for cells in np.unique(_window_cells(case))))
+    case.need(size < _LARGEST_TABLE, "option-value", "option filter_width, filter_height", f"a table of {size}", "small windows")
 
 
 def _lower_pool_table(builder: ProgramBuilder, case: Case) -> None:
-    """Stored numbers as float32, their average times the number of cells, to an index, GATHER."""
+    """Stored numbers as float32, their average times the number of cells, to an index, GATHER.
+
+    Windows over the edge have fewer cells: each number of cells has its own part of the table, and an offset for its windows.
+    """
     x, out, o = case.input(0), case.output(), case.options
     target = builder.tensor(out)
     real = builder.temporary(OperandCode.TENSOR_FLOAT32, x.shape)
     builder.operation("CAST", [_stored_as_uint8(builder, x)], real)
-    average, total, rounded = (builder.temporary(OperandCode.TENSOR_FLOAT32, out.shape) for _ in range(3))
+    average, total, place = (builder.temporary(OperandCode.TENSOR_FLOAT32, out.shape) for _ in range(3))
     numbers = (padding_code(case), o.stride_w, o.stride_h, o.filter_width, o.filter_height, 0)
     builder.operation("AVERAGE_POOL_2D", [real, *map(builder.int32, numbers)], average)
-    rows, columns = window_counts(case)
-    cells = rows.pop() * columns.pop()
+    cells = _window_cells(case)
+    parts, offsets, begin = [], np.zeros(cells.shape, np.float32), 0
+    for count in np.unique(cells):
+        parts.append(_averages(case, int(count)))
+        offsets[cells == count] = begin
+        begin += parts[-1].size
 
-    def number(value: float) -> int:
-        return builder.constant(np.array([value], np.float32), OperandCode.TENSOR_FLOAT32)
+    def grid(values: NDArray[Any]) -> int:
+        flat = np.unique(values)
+        shaped = flat if flat.size == 1 else values.reshape(1, *values.shape, 1)
+        return builder.constant(shaped.astype(np.float32), OperandCode.TENSOR_FLOAT32)
 
-    builder.operation("MUL", [average, number(cells), builder.int32(0)], total)
-    builder.operation("ADD", [total, number(0.5), builder.int32(0)], rounded)
+    builder.operation("MUL", [average, grid(cells), builder.int32(0)], total)
+    builder.operation("ADD", [total, grid(offsets + 0.5), builder.int32(0)], place)
     index = builder.temporary(OperandCode.TENSOR_INT32, out.shape)
-    builder.operation("CAST", [rounded], index)
+    builder.operation("CAST", [place], index)
+    _emit_lookup(builder, out, np.concatenate(parts), index, target)
+
+
+def _averages(case: Case, cells: int) -> Int64:
+    """The average for every sum of `cells` stored numbers, ties away from zero, within the activation's range."""
     sums = np.arange(255 * cells + 1, dtype=np.int64) - 128 * cells
-    half = np.where(sums > 0, cells // 2, -(cells // 2))
-    scale, zero_point = case.scaled(out)
-    low, high = activation_range(int(case.fuse()), scale, zero_point, *_limits(TensorType.INT8))
-    _emit_lookup(builder, out, np.clip(np.trunc((sums + half) / cells).astype(np.int64), low, high), index, target)
+    biased = sums + np.where(sums > 0, cells // 2, -(cells // 2))
+    average = np.where(biased >= 0, biased // cells, -(-biased // cells))
+    scale, zero_point = case.scaled(case.output())
+    return np.clip(average, *activation_range(int(case.fuse()), scale, zero_point, *_limits(TensorType.INT8)))
+
+
+def need_float32(case: Case) -> None:
+    """Exact sums in float32 are exact no more when the target may compute in float16."""
+    case.need(not case.target.allow_fp16, "precision", "the target", "allowed to compute in float16", "computing in float32")
 
 
 # -- FULLY_CONNECTED with per-channel weights as a convolution ----------------------------------------------------------------
@@ -424,7 +450,7 @@ REWRITES = (
     Rewrite(
         "average-pool-by-table",
         ("AVERAGE_POOL_2D",),
-        "an int8 average over an even number of cells as an exact float32 sum and GATHER (feature level 3)",
+        "an int8 average whose ties would round otherwise as an exact float32 sum and GATHER (feature level 3)",
         True,
         _pool_table_rule,
         _lower_pool_table,
