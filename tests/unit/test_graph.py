@@ -506,6 +506,14 @@ def test_signatures_and_metadata() -> None:
     assert {name: bytes(data) for name, data in graph.metadata.items()} == {"note": b"hello"}
 
 
+def test_scratch_tensors_of_custom_operators() -> None:
+    """Compilers for other accelerators list tensors that nothing produces."""
+    builder = ModelBuilder()
+    x, scratch, y = (builder.tensor(name, "uint8", (4,)) for name in ("x", "scratch", "y"))
+    builder.custom("ethos-u", [x, scratch], [y])
+    assert Graph.from_bytes(builder.build([x], [y])).nodes()[0].input(1) is not None
+
+
 def test_old_operator_codes() -> None:
     """Files from before 2020 have only the one-byte code; newer ones put the real code beside it."""
     model = ModelBuilder()
