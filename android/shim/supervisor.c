@@ -97,7 +97,7 @@ static bool bury(const Supervisor *supervisor, Outcome outcome, int status) {
   describe(watch, outcome, status, text);
   (void)!write(STDERR_FILENO, text, strlen(text));
   (void)!write(STDERR_FILENO, "\n", 1);
-  switch (watch->phase) {
+  switch ((uint32_t)watch->phase) {
     case NTK_PHASE_IDLE: /* no request is open: the next one gets the answer */
       snprintf(watch->obituary, sizeof watch->obituary, "%s", text);
       watch->obituary_code = code;

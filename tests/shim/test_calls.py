@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import programs as p
 import pytest
 from nnapi_toolkit.android.build import SOURCE_ROOT
 from nnapi_toolkit.android.errors import ShimCrashedError
 from nnapi_toolkit.android.protocol import ExecuteInput, ExecuteOutput
 from nnapi_toolkit.android.toolchain import compiler, host_target
+
+from tests.shim import programs as p
 
 Start = Callable[..., Any]
 

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import programs as p
 import pytest
 from nnapi_toolkit.android.errors import DriverError, LibraryError, ProgramError, ProtocolError, ShimError
 from nnapi_toolkit.android.protocol import ExecuteInput, ExecuteOutput, ShimClient
+
+from tests.shim import programs as p
 
 Connect = Callable[..., ShimClient]
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import programs as p
 import pytest
 from nnapi_toolkit.android import frames
 from nnapi_toolkit.android.build import BuildResult
@@ -23,6 +22,8 @@ from nnapi_toolkit.android.errors import (
     ShimLostError,
 )
 from nnapi_toolkit.android.protocol import ExecuteInput, ExecuteOutput, Reply, ShimClient, Status, error_of
+
+from tests.shim import programs as p
 
 
 class Recorder:

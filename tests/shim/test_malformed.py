@@ -14,7 +14,6 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
-import programs as p
 import pytest
 from nnapi_toolkit.android import frames
 from nnapi_toolkit.android.build import BuildResult
@@ -22,6 +21,8 @@ from nnapi_toolkit.android.errors import ProgramError, ShimError, ShimLostError
 from nnapi_toolkit.android.frames import Kind, Status
 from nnapi_toolkit.android.protocol import ExecuteInput, ExecuteOutput
 from nnapi_toolkit.schema import program_generated as wire
+
+from tests.shim import programs as p
 
 Start = Callable[..., Any]
 INTERESTING = (0, 1, 2, 3, 7, 8, 9, 0x7F, 0x80, 0xFF, 0x100, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)

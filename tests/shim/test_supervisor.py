@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import programs as p
 import pytest
 from nnapi_toolkit.android import frames
 from nnapi_toolkit.android.build import BuildResult
@@ -28,6 +27,8 @@ from nnapi_toolkit.android.errors import (
 )
 from nnapi_toolkit.android.frames import Kind
 from nnapi_toolkit.android.protocol import ExecuteInput, ExecuteOutput, ShimClient
+
+from tests.shim import programs as p
 
 Start = Callable[..., Any]
 X = np.arange(4, dtype=np.float32)
