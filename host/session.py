@@ -16,7 +16,7 @@ from nnapi_toolkit.delegate.partition import PlanOptions, make_plan
 from nnapi_toolkit.delegate.program import IoBinding, LoweredProgram
 from nnapi_toolkit.delegate.target import Target
 from nnapi_toolkit.device import Device, DeviceSession, open_device
-from nnapi_toolkit.errors import UsageError
+from nnapi_toolkit.errors import DriverError, ShimError, UsageError
 from nnapi_toolkit.reference.executor import ReferenceExecutor
 from nnapi_toolkit.transfers import StepTransfers, plan_transfers
 from numpy.typing import NDArray
@@ -147,8 +147,10 @@ class Session:
         self.options = options or SessionOptions()
         self.graph = model if isinstance(model, Graph) else Graph.open(model)
         self._executor = ReferenceExecutor(self.graph)
+        self._device: Device | None = None
         self._device_session: DeviceSession | None = None
         self._owned_device: Device | None = None
+        self._lost = False
         self.programs: tuple[LoweredProgram, ...] = ()
         self.compile_ns: list[int] = []
         self.pushed_bytes = 0
@@ -169,7 +171,8 @@ class Session:
         if self.graph.path is None:
             raise UsageError("a model that runs on a device must come from a file: write the bytes to one first")
         if isinstance(device, str):
-            device = self._owned_device = open_device(device)
+            device = self._owned_device = open_device(device, progress=progress)
+        self._device = device
         session = self._device_session = device.start(self.graph.path, self.graph.sha256, progress=progress)
         level = session.hello.feature_level
         accelerator, number = self._choose_accelerator(session)
@@ -216,6 +219,7 @@ class Session:
     def _load(self, progress: Progress | None) -> None:
         session = self._device_session
         assert session is not None
+        self.compile_ns = []
         if self.programs:
             session.provide_side(self.programs[-1].side)
         for number, program in enumerate(self.programs):
@@ -233,6 +237,14 @@ class Session:
             if progress is not None:
                 progress("compile", number + 1, len(self.programs))
         self.pushed_bytes = session.pushed_bytes
+
+    def _restart(self) -> None:
+        """Starts the program on the device anew after it was lost; plan and files stay, so nothing is pushed."""
+        assert self._device is not None and self._device_session is not None
+        self._device_session.close()
+        self._device_session = self._device.start(self.graph.path, self.graph.sha256)
+        self._load(None)
+        self._lost = False
 
     def _plan_transfers(self) -> list[StepTransfers | None]:
         return plan_transfers(self.graph.subgraphs[0], self.plan.steps(0), self.programs)
@@ -262,13 +274,16 @@ class Session:
 
         Raises:
             UsageError: An input is missing, or has another dtype or shape than the model's.
-            DeviceError, ShimError, DriverError: The device side failed; the session may be reopened.
+            DeviceError, ShimError, DriverError: The device side failed. If the program there was lost, the next call
+                starts it again.
         """
         values = dict(zip(self.graph.subgraphs[0].inputs, self._check_inputs(inputs)))
         return self.run_values(values)
 
     def run_values(self, values: dict[int, Array]) -> list[Array]:
         """As `run`, from a dict of tensor index to array, which afterwards also holds every tensor that reached the host."""
+        if self._lost:
+            self._restart()
         main = self.graph.subgraphs[0]
         begin = time.perf_counter_ns()
         stats = RunStats(0)
@@ -305,9 +320,14 @@ class Session:
             for t in transfers.inputs
         ]
         outputs = [ExecuteOutput(slot=t.slot, send=t.send, capacity=t.binding.length) for t in transfers.outputs]
-        result: ExecuteResult = session.client.execute(
-            number, inputs, outputs, measure=self.options.measure, deadline=EXECUTE_DEADLINE
-        )
+        try:
+            result: ExecuteResult = session.client.execute(
+                number, inputs, outputs, measure=self.options.measure, deadline=EXECUTE_DEADLINE
+            )
+        except ShimError as error:
+            self._lost = not isinstance(error, DriverError)
+            error.args = (f"{session.name}, partition {number}: {error}",)
+            raise
         received = 0
         for t, reply in zip(transfers.outputs, result.outputs):
             if t.send:

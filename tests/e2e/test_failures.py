@@ -39,6 +39,7 @@ def test_shim_killed_in_mid_inference(small_model: Path) -> None:
             assert killed, "the inference ended before the kill"
             assert time.monotonic() - killed[0] < SOON
             assert device.serial in str(caught.value)
+            session.run([VALUES])  # the same session starts the program again
         with Session(small_model, device) as session:
             session.run([VALUES])
 
