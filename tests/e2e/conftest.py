@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from nnapi_toolkit.schema.enums import Padding
+
 from tests.modelbuilder import ModelBuilder
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from nnapi_toolkit.device import open_virtual
 from nnapi_toolkit.device.virtual.config import VirtualConfig
 from nnapi_toolkit.errors import DeviceError, ShimError, ToolkitError

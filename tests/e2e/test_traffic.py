@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from nnapi_toolkit.device import open_virtual
 from nnapi_toolkit.session import Session
 
