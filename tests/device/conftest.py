@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-from nnapi_toolkit.device.base import DeviceSession
 from nnapi_toolkit.device.virtual.adbserver import adb_binary
 from nnapi_toolkit.device.virtual.config import VirtualConfig
 from nnapi_toolkit.device.virtual.control import ControlClient
+from nnapi_toolkit.device.virtual.launch import launch
 from nnapi_toolkit.device.virtual_phone import VirtualDevice, open_virtual
 
 Adb = Callable[..., "subprocess.CompletedProcess[bytes]"]
@@ -40,7 +39,14 @@ def alive(pid: int) -> bool:
 
 @pytest.fixture(scope="session")
 def phone() -> Iterator[VirtualDevice]:
-    """A virtual phone that tests share; they leave it as they found it."""
+    """A virtual phone without NNAPI that tests share; they leave it as they found it."""
+    with VirtualDevice(launch(VirtualConfig())) as device:
+        yield device
+
+
+@pytest.fixture(scope="session")
+def nnapi_phone() -> Iterator[VirtualDevice]:
+    """A virtual phone with software NNAPI, for tests that start the shim."""
     with open_virtual() as device:
         yield device
 
@@ -88,8 +94,3 @@ def folder(phone: VirtualDevice, request: pytest.FixtureRequest) -> Iterator[str
     (phone.phone.root / path[1:]).mkdir(parents=True)
     yield path
     shutil.rmtree(phone.phone.root / path[1:])
-
-
-def started(device: VirtualDevice, model: Path | None = None) -> DeviceSession:
-    """A session; without a model just the shim."""
-    return device.start(model)

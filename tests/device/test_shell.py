@@ -9,9 +9,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-
 from nnapi_toolkit.device.adbclient import AdbServer
 from nnapi_toolkit.device.adbshell import RemoteShell, run_command
 from nnapi_toolkit.device.virtual.config import VirtualConfig
@@ -20,6 +19,7 @@ from nnapi_toolkit.device.virtual.shell import Phone, Shell, Streams
 from nnapi_toolkit.device.virtual.syntax import Command, IncompleteError, ShellSyntaxError, parse
 from nnapi_toolkit.device.virtual_phone import VirtualDevice
 from nnapi_toolkit.errors import DeviceCommandError, DeviceLostError, DeviceTimeoutError
+
 from tests.device.conftest import Adb
 
 
@@ -192,6 +192,7 @@ SHELL_TEXT = st.lists(
 def test_words_are_read_as_sh_reads_them(phone_shell: PhoneShell, text: str) -> None:
     """Whatever our parser accepts means the same to /bin/sh: same words, same order, same status."""
     line = f"P {text}"
+    assume("$$" not in text)  # the number of the process
     try:
         parse(line)
     except ShellSyntaxError:

@@ -196,6 +196,8 @@ class _Lexer:
         elif match := _NAME.match(rest):
             self._add(match.group(), quoted, variable=True)
             self.at += 1 + match.end()
+        elif rest[:1] and rest[0] in ("-#@*!0123456789" if quoted else "-#@*!0123456789'\""):
+            raise ShellSyntaxError(f"syntax error: '${rest[0]}' is not supported by the virtual device's shell")
         else:
             self._add("$", quoted)
             self.at += 1
