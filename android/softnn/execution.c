@@ -76,6 +76,9 @@ static int open_binding(ANeuralNetworksExecution *execution, bool output, int32_
   SnnTensor given;
   code = snn_read_type(type, model->level, &given);
   if (code != 0) return code;
+  if (!output && !snn_fully_specified(&given)) {
+    return BAD_DATA("Execution_%s: the type of %s %d leaves dimensions open", call, what, (int)index);
+  }
   if (given.type != merged->type) {
     return BAD_DATA("Execution_%s: %s %d has type %s, not %s", call, what, (int)index, snn_type_name(merged->type),
                     snn_type_name(given.type));

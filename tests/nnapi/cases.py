@@ -385,7 +385,9 @@ def run_jobs(library: Path, work: Iterable[Job], environment: dict[str, str] | N
 
 
 def build_library(sanitize: bool = False) -> Path:
-    """libneuralnetworks.so from the tree."""
+    """libneuralnetworks.so from the tree, or the one that $NNAPI_TEST_LIBRARY names."""
+    if given := os.environ.get("NNAPI_TEST_LIBRARY"):
+        return Path(given)
     from nnapi_toolkit.android.build import build
 
     return Path(build(sanitize=sanitize).libneuralnetworks)
