@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import flatbuffers
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.delegate.graph import Graph, Subgraph, Tensor
 from nnapi_toolkit.delegate.nnapi import (
     ELEMENT_SIZES,
@@ -30,6 +28,7 @@ from nnapi_toolkit.delegate.ops.base import Operand, Refusal, operand_code, tens
 from nnapi_toolkit.delegate.target import Target
 from nnapi_toolkit.schema import program_generated as wire
 from nnapi_toolkit.schema.enums import TensorType
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from nnapi_toolkit.delegate.partition import Partition, Plan

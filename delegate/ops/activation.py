@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-
 from nnapi_toolkit.delegate.nnapi import QUANT8, OperandCode
 from nnapi_toolkit.delegate.ops import tflite
 from nnapi_toolkit.delegate.ops.base import Case, CheckFunction, LowerFunction, OperatorRule

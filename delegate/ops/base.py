@@ -12,14 +12,13 @@ from math import prod
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.delegate.errors import UnsupportedError
 from nnapi_toolkit.delegate.graph import Node, Tensor
 from nnapi_toolkit.delegate.nnapi import OPERATIONS, QUANT8, FuseCode, OperandCode
 from nnapi_toolkit.delegate.reason import Reason
 from nnapi_toolkit.delegate.target import Target
 from nnapi_toolkit.schema.enums import TensorType
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from nnapi_toolkit.delegate.program import ProgramBuilder

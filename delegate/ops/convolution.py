@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.delegate.fixed_point import quantize_multiplier
 from nnapi_toolkit.delegate.nnapi import OperandCode, PaddingCode
 from nnapi_toolkit.delegate.ops import tflite
@@ -19,6 +17,7 @@ from nnapi_toolkit.delegate.ops.base import (
     is_float,
 )
 from nnapi_toolkit.schema.enums import Padding, TensorType
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from nnapi_toolkit.delegate.program import ProgramBuilder

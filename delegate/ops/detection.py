@@ -6,7 +6,6 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
 from nnapi_toolkit.delegate.nnapi import OperandCode
 from nnapi_toolkit.delegate.ops.base import Case, Operand, OperatorRule
 from nnapi_toolkit.delegate.ops.convolution import check_transpose_conv, emit_transpose_conv

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 from nnapi_toolkit.delegate.nnapi import QUANT8
 from nnapi_toolkit.delegate.ops import tflite
 from nnapi_toolkit.delegate.ops.base import Case, Operand, OperatorRule, float32_product, is_float
-from nnapi_toolkit.delegate.ops.convolution import check_bias_shape, check_weights, lower_bias, lower_weights, optional_bias
+from nnapi_toolkit.delegate.ops.convolution import (
+    check_bias_shape,
+    check_weights,
+    lower_bias,
+    lower_weights,
+    optional_bias,
+)
 from nnapi_toolkit.schema.enums import FullyConnectedOptionsWeightsFormat, TensorType
 
 if TYPE_CHECKING:

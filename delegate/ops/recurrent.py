@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nnapi_toolkit.delegate.nnapi import OperandCode
+from nnapi_toolkit.delegate.nnapi import OPERATIONS, OperandCode
 from nnapi_toolkit.delegate.ops import tflite
 from nnapi_toolkit.delegate.ops.base import DEQUANTIZED_WEIGHTS, Case, Operand, OperatorRule
 from nnapi_toolkit.delegate.ops.convolution import dequantized
@@ -98,7 +98,8 @@ def need_state_output(case: Case, name: str) -> None:
 def check_lstm_operands(case: Case, name: str, rank: int) -> None:
     """The 20 or 24 inputs of a float LSTM, one step or a sequence."""
     x, out = case.input(0, "input"), case.output()
-    case.operation(name, x)
+    case.need_level(OPERATIONS[name].level, f"the operation {name}")
+    case.known_shape(x)
     case.ranks(x, rank, rank, name)
     case.typed(x, TensorType.FLOAT32)
     case.typed(out, TensorType.FLOAT32)
@@ -319,7 +320,8 @@ def _bidirectional_lstm_tflite(case: Case) -> None:
 def check_rnn(case: Case, name: str, rank: int) -> None:
     """The five inputs of an RNN, one step or a sequence."""
     x = case.input(0, "input")
-    case.operation(name, x)
+    case.need_level(OPERATIONS[name].level, f"the operation {name}")
+    case.known_shape(x)
     case.typed(x, TensorType.FLOAT32)
     case.ranks(x, rank, rank, name)
     for position, role in ((1, "weights"), (2, "recurrent_weights"), (3, "bias")):

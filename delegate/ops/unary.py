@@ -6,7 +6,6 @@ from math import pi
 from typing import TYPE_CHECKING
 
 import numpy as np
-
 from nnapi_toolkit.delegate.nnapi import QUANT8, OperandCode
 from nnapi_toolkit.delegate.ops import tflite
 from nnapi_toolkit.delegate.ops.activation import lower_unary

@@ -11,12 +11,18 @@ are the same bit for bit, and float results differ by rounding only; others are 
 from __future__ import annotations
 
 from nnapi_toolkit.delegate.ops.base import DEQUANTIZED_WEIGHTS, INT8_AS_UINT8
-from nnapi_toolkit.delegate.rewrites import activations, shapes, tables
+from nnapi_toolkit.delegate.rewrites import activations, convolution, recurrent, shapes, tables
 from nnapi_toolkit.delegate.rewrites.base import Rewrite
 from nnapi_toolkit.delegate.rewrites.folding import CONSTANT_FOLDING
 
 #: Rewrites of one node, in the order in which they are tried.
-RULES: tuple[Rewrite, ...] = (*shapes.REWRITES, *activations.REWRITES, *tables.REWRITES)
+RULES: tuple[Rewrite, ...] = (
+    *shapes.REWRITES,
+    *convolution.REWRITES,
+    *activations.REWRITES,
+    *recurrent.REWRITES,
+    *tables.REWRITES,
+)
 
 #: Operator -> its rewrites.
 BY_OPERATOR: dict[str, tuple[Rewrite, ...]] = {}

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-
 from nnapi_toolkit.delegate.nnapi import FuseCode, OperandCode
 from nnapi_toolkit.delegate.ops.base import Case
+from nnapi_toolkit.delegate.ops.detection import check_detection, lower_detection
+from nnapi_toolkit.delegate.ops.elementwise import check_broadcast
+from nnapi_toolkit.delegate.ops.unary import check_cosine, lower_cosine
 from nnapi_toolkit.delegate.rewrites.base import Rewrite
 from nnapi_toolkit.schema.enums import TensorType
 
@@ -40,7 +42,93 @@ def _lower_hard_swish(builder: ProgramBuilder, case: Case) -> None:
         builder.operation("MUL", [product, number(1 / 6), none], out)
 
 
+def _split_rule(case: Case) -> None:
+    """int32 arithmetic, which NNAPI fuses with nothing: clamped by MAXIMUM and MINIMUM afterwards."""
+    name = case.node.operator.name
+    if check_broadcast(case, name) != OperandCode.TENSOR_INT32:
+        case.refuse("operand-type", case.input(0), case.input(0).tensor.type.name, "INT32")
+    case.need(case.fuse() != FuseCode.NONE, "fused-activation", "option fused_activation_function", "NONE", "RELU ...")
+
+
+_CLAMPS = {FuseCode.RELU: (0, None), FuseCode.RELU1: (-1, 1), FuseCode.RELU6: (0, 6)}
+
+
+def _lower_split(builder: ProgramBuilder, case: Case) -> None:
+    out = builder.tensor(case.output())
+    low, high = _CLAMPS[case.fuse()]
+    result = builder.temporary_like(out)
+    inputs = [builder.tensor(case.input(0)), builder.tensor(case.input(1)), builder.int32(FuseCode.NONE)]
+    builder.operation(case.node.operator.name, inputs, result)
+
+    def number(value: int) -> int:
+        return builder.constant(np.array([value], np.int32), OperandCode.TENSOR_INT32)
+
+    raised = builder.temporary_like(out) if high is not None else out
+    builder.operation("MAXIMUM", [result, number(low)], raised)
+    if high is not None:
+        builder.operation("MINIMUM", [raised, number(high)], out)
+
+
+def _gelu_rule(case: Case) -> None:
+    """The tanh form in TFLite's order of operations; the exact form needs an error function."""
+    x = case.input(0, "input")
+    case.typed(x, TensorType.FLOAT32)
+    case.operation("MUL", x)
+    case.operation("TANH", x)
+    case.need(bool(case.options.approximate), "option-value", "option approximate", "false", "true: NNAPI has no erf")
+
+
+def _lower_gelu(builder: ProgramBuilder, case: Case) -> None:
+    """0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))."""
+    x, out = builder.tensor(case.input(0)), builder.tensor(case.output())
+    none = builder.int32(FuseCode.NONE)
+
+    def apply(name: str, a: int, b: int | float, target: int | None = None) -> int:
+        other = b if isinstance(b, int) else builder.constant(np.array([b], np.float32), OperandCode.TENSOR_FLOAT32)
+        result = builder.temporary_like(x) if target is None else target
+        builder.operation(name, [a, other, none], result)
+        return result
+
+    cube = apply("MUL", apply("MUL", apply("MUL", x, 0.044715), x), x)
+    angle = apply("MUL", apply("ADD", x, cube), float(np.sqrt(np.float32(2.0) / np.float32(np.pi))))
+    curve = builder.temporary_like(x)
+    builder.operation("TANH", [angle], curve)
+    apply("MUL", apply("MUL", x, 0.5), apply("ADD", curve, 1.0), out)
+
+
 REWRITES = (
+    Rewrite(
+        "split-activation",
+        ("ADD", "SUB", "MUL"),
+        "a fused activation of int32 arithmetic as MAXIMUM and MINIMUM (feature level 4)",
+        True,
+        _split_rule,
+        _lower_split,
+    ),
+    Rewrite(
+        "gelu-decomposed",
+        ("GELU",),
+        "approximate GELU as MUL, ADD and TANH",
+        True,
+        _gelu_rule,
+        _lower_gelu,
+    ),
+    Rewrite(
+        "cosine-as-sine",
+        ("COS",),
+        "COS as SIN(pi/2 - x): absolute error up to 2^-24 (|x| + 2), so on request only",
+        False,
+        check_cosine,
+        lower_cosine,
+    ),
+    Rewrite(
+        "detection-postprocessing",
+        ("TFLite_Detection_PostProcess",),
+        "TFLite_Detection_PostProcess as DETECTION_POSTPROCESSING: ties and unused rows may differ, so on request only",
+        False,
+        check_detection,
+        lower_detection,
+    ),
     Rewrite(
         "hard-swish-decomposed",
         ("HARD_SWISH",),

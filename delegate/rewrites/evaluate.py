@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.delegate.graph import Node, Tensor
 from nnapi_toolkit.schema.enums import TensorType
+from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Thunk = Callable[[], Array]

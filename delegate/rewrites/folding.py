@@ -11,10 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.delegate.graph import Graph, Node, Subgraph, Tensor
 from nnapi_toolkit.schema.enums import TensorType
+from numpy.typing import NDArray
 
 #: Name of the rewrite.
 CONSTANT_FOLDING = "constant-folding"

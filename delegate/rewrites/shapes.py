@@ -5,11 +5,14 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from nnapi_toolkit.delegate.nnapi import OperandCode
-from nnapi_toolkit.delegate.ops import concatenation, fully_connected
+from nnapi_toolkit.delegate.ops import concatenation, fully_connected, gather, space
 from nnapi_toolkit.delegate.ops.base import Case, Operand
 from nnapi_toolkit.delegate.ops.reshape import check_reshape, emit_reshape
 from nnapi_toolkit.delegate.rewrites.base import Rewrite
+from nnapi_toolkit.schema.enums import TensorType
 
 if TYPE_CHECKING:
     from nnapi_toolkit.delegate.program import ProgramBuilder
@@ -109,7 +112,186 @@ def _lower_unpack(builder: ProgramBuilder, case: Case) -> None:
         builder.operation("RESHAPE", [part, builder.int32_vector(out.shape or (1,))], builder.tensor(out))
 
 
+# -- gather, slices, crops, select ------------------------------------------------------------------------------------------
+
+
+def _gather_rule(case: Case) -> None:
+    """A scalar position is a vector of one, and the result a dimension short."""
+    gather.check_gather(case)
+    case.operation("RESHAPE", case.input(0))
+    case.ranks(case.output(), 1, 3, "RESHAPE")
+
+
+def _lower_gather(builder: ProgramBuilder, case: Case) -> None:
+    x, out = case.input(0), case.output()
+    axis = case.axis(case.options.axis, x.rank, "option axis")
+    target = builder.tensor(out)
+    long = builder.temporary_like(target, [1 if i == axis else size for i, size in enumerate(x.shape)])
+    gather.emit_gather(builder, case, long)
+    builder.operation("RESHAPE", [long, builder.int32_vector(out.shape or (1,))], target)
+
+
+def _slice_operation(case: Case, slices: list[gather.AxisSlice]) -> str:
+    """SLICE for stride 1 where the type has it only there (int32), else STRIDED_SLICE."""
+    x = case.input(0)
+    if x.tensor.type == TensorType.INT32:
+        case.need(all(s.stride == 1 for s in slices), "option-value", "input 3 (strides)", "not all 1", "1 for INT32")
+        return "SLICE"
+    return "STRIDED_SLICE"
+
+
+def _strided_rule(case: Case) -> None:
+    """STRIDED_SLICE (SLICE for int32) without shrinking, then RESHAPE for dimensions that go or come."""
+    x, out = case.input(0, "input"), case.output()
+    case.same_type(out, x)
+    case.same_quantization(out, x, "STRIDED_SLICE")
+    case.known_shape(out)
+    slices, layout = gather.strided_slices(case)
+    case.operation(_slice_operation(case, slices), x)
+    wanted = [1 if axis is None else slices[axis].size for axis in layout]
+    case.need(list(out.shape) == wanted, "operand-shape", out, list(out.shape), wanted)
+    if [s.size for s in slices] != wanted:
+        case.operation("RESHAPE", x)
+        case.ranks(out, 0, 4, "RESHAPE")
+
+
+def _lower_strided(builder: ProgramBuilder, case: Case) -> None:
+    out = case.output()
+    slices, _ = gather.strided_slices(case)
+    plain = [gather.AxisSlice(s.begin, s.end, s.stride, False) for s in slices]
+    sizes = [s.size for s in plain]
+    source, target = builder.tensor(case.input(0)), builder.tensor(out)
+    taken = target if tuple(sizes) == tuple(out.shape) else builder.temporary_like(target, sizes)
+    if _slice_operation(case, slices) == "SLICE":
+        bounds = [builder.int32_vector([s.begin for s in plain]), builder.int32_vector(sizes)]
+        builder.operation("SLICE", [source, *bounds], taken)
+    else:
+        gather.emit_strided(builder, source, plain, taken)
+    if taken != target:
+        builder.operation("RESHAPE", [taken, builder.int32_vector(out.shape or (1,))], target)
+
+
+def _crops_rule(case: Case) -> None:
+    """BATCH_TO_SPACE_ND without crops, then what the crops leave."""
+    space.check_batch_to_space(case)
+    case.operation("STRIDED_SLICE", case.input(0))
+
+
+def _lower_crops(builder: ProgramBuilder, case: Case) -> None:
+    out, x = case.output(), case.input(0).shape
+    block, crops = space.block_shape(case), space.crops(case)
+    whole = (x[0] // (block[0] * block[1]), x[1] * block[0], x[2] * block[1], x[3])
+    target = builder.tensor(out)
+    spread = builder.temporary_like(target, whole)
+    space.emit_batch_to_space(builder, case, spread)
+    begins = (0, crops[0], crops[2], 0)
+    slices = [gather.AxisSlice(b, b + size, 1, False) for b, size in zip(begins, out.shape)]
+    gather.emit_strided(builder, spread, slices, target)
+
+
+def _select_rule(case: Case) -> None:
+    """Smaller operands spread to the output's shape by TILE (values only: NNAPI tiles no booleans)."""
+    condition, out = case.input(0, "condition"), case.output()
+    case.typed(condition, TensorType.BOOL)
+    case.code(condition)
+    case.operation("SELECT", out)
+    case.operation("TILE", out)
+    case.ranks(out, 1, 4, "TILE")
+    case.need(
+        condition.shape == out.shape, "operand-shape", condition, list(condition.shape), f"{list(out.shape)} like the output"
+    )
+    for position in (1, 2):
+        operand = case.input(position)
+        case.same_type(operand, out)
+        case.same_quantization(operand, out, "SELECT")
+        case.known_shape(operand)
+        padded = (1,) * (out.rank - operand.rank) + tuple(operand.shape)
+        fits = len(padded) == out.rank and all(mine in (1, theirs) for mine, theirs in zip(padded, out.shape))
+        case.need(fits, "operand-shape", operand, list(operand.shape), f"broadcastable to {list(out.shape)}")
+        if operand.rank != out.rank:
+            case.operation("RESHAPE", operand)
+
+
+def _lower_select(builder: ProgramBuilder, case: Case) -> None:
+    out = case.output()
+    values = []
+    for position in (1, 2):
+        operand = case.input(position)
+        if operand.shape == out.shape:
+            values.append(builder.tensor(operand))
+        else:
+            spread = builder.temporary_like(builder.tensor(operand), out.shape)
+            gather.emit_broadcast(builder, operand, spread, out.shape)
+            values.append(spread)
+    builder.operation("SELECT", [builder.tensor(case.input(0)), *values], builder.tensor(out))
+
+
+def _matmul_rule(case: Case) -> None:
+    """A constant matrix on the right: FULLY_CONNECTED with its transpose, between RESHAPEs."""
+    a, b, out = case.input(0), case.input(1), case.output()
+    case.typed(a, TensorType.FLOAT32)
+    case.typed(b, TensorType.FLOAT32)
+    case.typed(out, TensorType.FLOAT32)
+    case.constant(b)
+    case.known_shape(out)
+    case.operation("FULLY_CONNECTED", a)
+    matrix = b.rank == 2 or prod(b.shape[:-2]) == 1
+    case.need(matrix and b.rank >= 2, "operand-shape", b, list(b.shape), "a single matrix")
+    case.need(not case.options.adj_x, "option-value", "option adj_x", "true", "false")
+    for operand in (a, out):
+        case.ranks(operand, 2, 4, "RESHAPE")
+
+
+def _lower_matmul(builder: ProgramBuilder, case: Case) -> None:
+    a, b, out = case.input(0), case.input(1), case.output()
+    matrix = case.constant(b).reshape(b.shape[-2:])
+    weights = matrix if case.options.adj_y else matrix.T
+    units, depth = weights.shape
+    rows = prod(a.shape) // depth
+    target = builder.tensor(out)
+    result = target if tuple(out.shape) == (rows, units) else builder.temporary_like(target, (rows, units))
+    code = OperandCode.TENSOR_FLOAT32
+    filter_ = builder.constant(np.ascontiguousarray(weights), code, tensor=b.tensor.index)
+    bias = builder.constant(np.zeros(units, np.float32), code)
+    builder.operation("FULLY_CONNECTED", [builder.tensor(a), filter_, bias, builder.int32(0)], result)
+    if result != target:
+        builder.operation("RESHAPE", [result, builder.int32_vector(out.shape)], target)
+
+
 REWRITES = (
+    Rewrite("gather-of-scalar", ("GATHER",), "GATHER at a scalar position, then RESHAPE", True, _gather_rule, _lower_gather),
+    Rewrite(
+        "strided-slice-reshaped",
+        ("STRIDED_SLICE",),
+        "STRIDED_SLICE (SLICE for int32) and RESHAPE in place of new, dropped or omitted dimensions",
+        True,
+        _strided_rule,
+        _lower_strided,
+    ),
+    Rewrite(
+        "crops-as-slice",
+        ("BATCH_TO_SPACE_ND",),
+        "BATCH_TO_SPACE_ND without crops, then STRIDED_SLICE",
+        True,
+        _crops_rule,
+        _lower_crops,
+    ),
+    Rewrite(
+        "broadcast-select",
+        ("SELECT", "SELECT_V2"),
+        "values spread by TILE to the shape that SELECT wants",
+        True,
+        _select_rule,
+        _lower_select,
+    ),
+    Rewrite(
+        "matmul-as-fully-connected",
+        ("BATCH_MATMUL",),
+        "a float matrix product with a constant matrix as FULLY_CONNECTED (any feature level)",
+        True,
+        _matmul_rule,
+        _lower_matmul,
+    ),
     Rewrite(
         "fully-connected-reshape",
         ("FULLY_CONNECTED",),

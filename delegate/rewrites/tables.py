@@ -7,8 +7,6 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.delegate.fixed_point import (
     Int64,
     activation_range,
@@ -26,6 +24,7 @@ from nnapi_toolkit.delegate.ops.pooling import window_counts
 from nnapi_toolkit.delegate.ops.reduction import axes_of, check_reduction
 from nnapi_toolkit.delegate.rewrites.base import Rewrite
 from nnapi_toolkit.schema.enums import TensorType
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from nnapi_toolkit.delegate.program import ProgramBuilder
