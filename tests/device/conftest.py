@@ -66,6 +66,20 @@ def fresh() -> Iterator[Callable[..., VirtualDevice]]:
 
 
 @pytest.fixture
+def fresh_phone() -> Iterator[Callable[[], VirtualDevice]]:
+    """Makes virtual phones without NNAPI for one test alone."""
+    made: list[VirtualDevice] = []
+
+    def make() -> VirtualDevice:
+        made.append(VirtualDevice(launch(VirtualConfig())))
+        return made[-1]
+
+    yield make
+    for device in made:
+        device.close()
+
+
+@pytest.fixture
 def control(phone: VirtualDevice) -> Iterator[ControlClient]:
     """Counters (fresh) and faults (off again afterwards) of the shared phone."""
     client = phone.phone.control()
