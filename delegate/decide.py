@@ -46,10 +46,16 @@ class Decision:
             self.rule.lower(builder, node, target)
 
 
-def decide(node: Node, target: Target) -> Decision:
-    """Asks the operator's rule, then the rewrites that the target allows."""
+def decide(node: Node, target: Target, depth: int = 0) -> Decision:
+    """Asks the operator's rule, then the rewrites that the target allows.
+
+    Args:
+        node: The node.
+        target: The target.
+        depth: How many called subgraphs the node is inside of.
+    """
     rule = rule_of(node.operator)
-    case = Case(node, target)
+    case = Case(node, target, depth)
     reason = rule.check_case(case)
     if reason is None:
         return Decision(None, rule)

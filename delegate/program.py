@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import flatbuffers
 import numpy as np
+from nnapi_toolkit.delegate.decide import decide
 from nnapi_toolkit.delegate.graph import Graph, Subgraph, Tensor
 from nnapi_toolkit.delegate.nnapi import (
     ELEMENT_SIZES,
@@ -212,6 +213,7 @@ class ProgramBuilder:
         self._written: set[int] = set()
         self._bound: dict[int, IoBinding] = {}
         self._state_outputs: dict[int, int] = {}
+        self._submodels: dict[int, int] = {}
 
     # -- operands ---------------------------------------------------------------------------------------------------
 
@@ -420,6 +422,47 @@ class ProgramBuilder:
             self.operand(index).scale, self.operand(index).zero_point = like.scale, like.zero_point
         self._state_outputs[tensor.index] = index
         return index
+
+    # -- called subgraphs -------------------------------------------------------------------------------------------
+
+    def submodel(self, subgraph: Subgraph) -> int:
+        """A MODEL operand for a called subgraph, which is lowered into this program once."""
+        index = self._submodels.get(subgraph.index)
+        if index is None:
+            inner = ProgramBuilder(self.graph, subgraph, self.target, self.side)
+            inner.models = self.models
+            inner._submodels = self._submodels
+            inner.node = self.node
+            self.models.append(inner.model)
+            index = self._submodels[subgraph.index] = len(self.models) - 1
+            inner.lower_subgraph()
+            self.level = max(self.level, inner.level)
+        operand = ProgramOperand(OperandCode.MODEL, source=wire.ValueSource.MODEL, file=index)
+        return self._add(operand)
+
+    def lower_subgraph(self) -> None:
+        """Lowers every operator of the builder's subgraph; inputs and outputs are the subgraph's, in its order."""
+        for node in self.graph.nodes(self.subgraph.index):
+            if not all(self.subgraph.tensors[t].is_constant for t in node.operator.outputs):
+                decide(node, self.target).lower(self, node, self.target)
+        tensors = self.subgraph.tensors
+        self.model.inputs = [self.tensor(tensors[t]) for t in self.subgraph.inputs]
+        for tensor in self.subgraph.outputs:
+            index = self.tensor(tensors[tensor])
+            copied = index not in self._written or index in self.model.outputs
+            self.model.outputs.append(self._copy(index) if copied else index)
+
+    def _copy(self, index: int) -> int:
+        """An operation that writes another operand's value: NNAPI gives out results of operations only."""
+        result = self.temporary_like(index)
+        operand = self.operand(index)
+        if operand.type == OperandCode.TENSOR_BOOL8:
+            self.operation("LOGICAL_OR", [index, index], result)
+        elif operand.type == OperandCode.TENSOR_INT32:
+            self.operation("MAXIMUM", [index, index], result)
+        else:
+            self.operation("RESHAPE", [index, self.int32_vector(operand.dimensions)], result)
+        return result
 
     # -- the end ----------------------------------------------------------------------------------------------------
 

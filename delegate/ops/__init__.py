@@ -20,6 +20,7 @@
     normalization    L2_NORMALIZATION LOCAL_RESPONSE_NORMALIZATION
     recurrent        LSTM RNN SVDF and the SEQUENCE forms, one- and two-directional
     matmul           BATCH_MATMUL
+    control_flow     IF WHILE
     detection        custom operators: TFLite_Detection_PostProcess, Convolution2DTransposeBias
     never            what has no NNAPI form
 """
@@ -33,6 +34,7 @@ from nnapi_toolkit.delegate.ops import (
     activation,
     comparison,
     concatenation,
+    control_flow,
     convolution,
     detection,
     elementwise,
@@ -77,6 +79,7 @@ FAMILIES = (
     normalization,
     recurrent,
     matmul,
+    control_flow,
     never,
 )
 

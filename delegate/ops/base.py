@@ -138,10 +138,17 @@ def tensor_quantization(operand: Operand) -> tuple[float, int]:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One question to a rule: may this node be lowered for this target?"""
+    """One question to a rule: may this node be lowered for this target?
+
+    Attributes:
+        node: The node.
+        target: The target.
+        depth: How many called subgraphs the node is inside of.
+    """
 
     node: Node
     target: Target
+    depth: int = 0
 
     # -- the node ---------------------------------------------------------------------------------------------------
 
