@@ -25,13 +25,17 @@ from nnapi_toolkit.errors import (
 
 from tests.device.conftest import wait_until
 
-LISTING = """\
+NO_PERMISSIONS = (
+    "no permissions (user in plugdev group; are your udev rules wrong?); "
+    "see [http://developer.android.com/tools/device.html]"
+)
+LISTING = f"""\
 * daemon not running; starting now at tcp:5037
 * daemon started successfully
 emulator-5554          device product:sdk_gphone64_x86_64 model:sdk_gphone64_x86_64 device:emu64xa transport_id:1
 0123456789ABCDEF       unauthorized usb:1-4 transport_id:2
 R58M\toffline usb:1-2 transport_id:3
-0a1b2c3d               no permissions (user in plugdev group; are your udev rules wrong?); see [http://developer.android.com/tools/device.html] usb:3-1.2 transport_id:7
+0a1b2c3d               {NO_PERMISSIONS} usb:3-1.2 transport_id:7
 192.168.1.5:5555       device product:virtual model:Virtual_Phone device:virtual transport_id:12
 adb-0A1B-xyz._adb-tls-connect._tcp device product:a model:b device:c transport_id:4
 
@@ -154,7 +158,7 @@ def test_choice(scripted: Callable[[Answer], AdbServer], monkeypatch: pytest.Mon
     monkeypatch.setenv("ANDROID_SERIAL", "192.168.1.5:5555")
     assert server.choose().serial == "192.168.1.5:5555"
     monkeypatch.setenv("ANDROID_SERIAL", "nobody")
-    with pytest.raises(DeviceNotFoundError, match="no device 'nobody'.*R58M"):
+    with pytest.raises(DeviceNotFoundError, match=r"no device 'nobody'.*R58M"):
         server.choose()
     for serial, state in (("0123456789ABCDEF", "unauthorized"), ("R58M", "offline"), ("0a1b2c3d", "no permissions")):
         with pytest.raises(DeviceStateError, match=f"{serial}: is {state}") as caught:

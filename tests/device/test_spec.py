@@ -18,7 +18,8 @@ def test_words() -> None:
 
 
 def test_settings() -> None:
-    spec = parse_spec("virtual:arm64-v8a,fl=3,refuse=AVERAGE_POOL_2D+ADD,refuse-every=3,faults=Execution_compute:kill:2+getDevice:5")
+    faults = "faults=Execution_compute:kill:2+getDevice:5"
+    spec = parse_spec(f"virtual:arm64-v8a,fl=3,refuse=AVERAGE_POOL_2D+ADD,refuse-every=3,{faults}")
     assert (spec.abi, spec.feature_level, spec.refuse, spec.refuse_every) == ("arm64-v8a", 3, ("AVERAGE_POOL_2D", "ADD"), 3)
     config = spec.config()
     assert config.softnn_environment() == {

@@ -176,7 +176,7 @@ def test_delayed_acknowledgements(port: int) -> None:
 def test_acknowledges_what_the_program_has_taken(port: int) -> None:
     server = Server(port, features="shell_v2,delayed_ack")
     server.send(wire.OPEN, 3, 1 << 20, b"exec:sha256sum\0")
-    _, remote, _, room = server.receive()
+    _, remote, _, _ = server.receive()
     data = os.urandom(1 << 20)
     acknowledged = 0
     for at in range(0, len(data), 70_000):
