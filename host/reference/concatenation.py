@@ -100,7 +100,7 @@ def unpack(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequ
     axis = axis_of(node, options.axis, values.ndim)
     if values.shape[axis] != options.num:
         fail(node, "num", options.num, f"the dimension {values.shape[axis]} of axis {axis}")
-    return [np.ascontiguousarray(part) for part in np.moveaxis(values, axis, 0)]
+    return [np.array(part, order="C") for part in np.moveaxis(values, axis, 0)]
 
 
 @kernel("SPLIT")

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.delegate.graph import Node, Tensor
 from nnapi_toolkit.reference.base import (
     Array,
@@ -26,6 +24,7 @@ from nnapi_toolkit.reference.base import (
 )
 from nnapi_toolkit.reference.custom import flexbuffer
 from nnapi_toolkit.reference.quantized import scale_of, zero_point_of
+from numpy.typing import NDArray
 
 Boxes = NDArray[np.float32]
 

@@ -75,7 +75,10 @@ def mean(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequen
 
 @kernel("SUM")
 def sum_(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """float32, int32, int64 (wrapping); uint8, int8, int16 with rescaling."""
+    """float32, int32, int64 (wrapping); uint8, int8, int16 with rescaling.
+
+    LiteRT's own reference kernel takes int8 and int16 numbers for uint8 ones here; this one sums what they are.
+    """
     values, axes = reduced_axes(node, inputs)
     require_type(node, values, "type of input 0", np.float32, np.int32, np.int64, np.uint8, np.int8, np.int16)
     shape = _shape(node, values, axes)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-
 from nnapi_toolkit.delegate.graph import Node
 from nnapi_toolkit.reference.base import Array, Runtime, check_shape, fail, kernel, operand, require_type
 from nnapi_toolkit.reference.gather import check_indices
@@ -53,13 +52,14 @@ def sparse_to_dense(node: Node, inputs: Sequence[Array | None], runtime: Runtime
 
 @kernel("SEGMENT_SUM")
 def segment_sum(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """Sums rows of equal segment id; the ids rise. float32, int32."""
+    """Sums rows of equal segment id; the ids rise from 0 without gaps. float32, int32."""
     values, ids = operand(node, inputs, 0, "data"), operand(node, inputs, 1, "segment_ids")
     require_type(node, values, "type of input 0", np.float32, np.int32)
     if ids.ndim != 1 or values.ndim < 1 or ids.size != values.shape[0]:
         fail(node, "shape of input 1 (segment_ids)", list(ids.shape), f"[{values.shape[0] if values.ndim else 0}]")
-    if ids.size and (int(ids[0]) < 0 or (np.diff(ids.astype(np.int64)) < 0).any()):
-        fail(node, "input 1 (segment_ids)", ids.tolist(), "0 or more, in rising order")
+    steps = np.diff(ids.astype(np.int64), prepend=0)
+    if ids.size and (steps[0] != 0 or steps.min() < 0 or steps.max() > 1):
+        fail(node, "input 1 (segment_ids)", ids.tolist(), "rising from 0 in steps of at most 1")
     count = int(ids[-1]) + 1 if ids.size else 0
     result = np.zeros(check_shape(node, (count, *values.shape[1:])), values.dtype)
     np.add.at(result, ids.astype(np.int64), values)

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 from hypothesis import HealthCheck, settings
-
 from nnapi_toolkit.delegate.graph import Graph
 from nnapi_toolkit.reference.executor import ReferenceExecutor
+
 from tests.modelbuilder import ModelBuilder
 
 Array = np.ndarray
@@ -86,7 +86,7 @@ class _Worker:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
 
-    def run(self, model: bytes, inputs: Sequence[Array], runs: int) -> list[Array]:
+    def run(self, model: bytes, inputs: Sequence[Array], runs: int, resolver: str) -> list[Array]:
         if self._process is None:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.differential.litert_worker"],
@@ -97,7 +97,7 @@ class _Worker:
         process = self._process
         assert process.stdin is not None and process.stdout is not None
         try:
-            pickle.dump((model, list(inputs), runs), process.stdin)
+            pickle.dump((model, list(inputs), runs, resolver), process.stdin)
             process.stdin.flush()
             answer = pickle.load(process.stdout)
         except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
@@ -118,13 +118,15 @@ class _Worker:
 _worker = _Worker()
 
 
-def run_litert(model: bytes, inputs: Sequence[Array], runs: int = 1) -> list[Array]:
-    """Outputs of the reference kernels (of the last of several runs).
+def run_litert(
+    model: bytes, inputs: Sequence[Array], runs: int = 1, resolver: str = "BUILTIN_REF"
+) -> list[Array]:
+    """Outputs of the reference kernels, or of another resolver's (of the last of several runs).
 
     Raises:
         LiteRTError: It refuses the model, or crashes.
     """
-    return _worker.run(model, inputs, runs)
+    return _worker.run(model, inputs, runs, resolver)
 
 
 def run_ours(model: bytes, inputs: Sequence[Array], runs: int = 1) -> list[Array]:
@@ -138,14 +140,15 @@ def run_ours(model: bytes, inputs: Sequence[Array], runs: int = 1) -> list[Array
 
 def compare(
     op: str, inputs: Sequence[T | None], outputs: Sequence[T], *, rel: float = 1e-6, ulps: int = 4,
-    slack: float | Array = 0.0, runs: int = 1, version: int = 1, custom: bytes | None = None, **options: Any,
+    slack: float | Array = 0.0, runs: int = 1, version: int = 1, custom: bytes | None = None,
+    resolver: str = "BUILTIN_REF", **options: Any,
 ) -> list[Array]:
     """Runs both and compares: integers exactly; floats within `ulps`, `rel`, or the absolute `slack` of the operands.
 
     `slack` is what the order of a sum may change: a few roundings of the sum of magnitudes.
     """
     model, values = single(op, inputs, outputs, version=version, custom=custom, **options)
-    want, have = run_litert(model, values, runs), run_ours(model, values, runs)
+    want, have = run_litert(model, values, runs, resolver), run_ours(model, values, runs)
     assert len(want) == len(have)
     for place, (w, h) in enumerate(zip(want, have)):
         assert (h.shape, h.dtype) == (w.shape, w.dtype), f"output {place}: {h.dtype}{h.shape}, not {w.dtype}{w.shape}"

@@ -8,10 +8,10 @@ from functools import cache
 from typing import Any
 
 import pytest
-
 from nnapi_toolkit.delegate.graph import Graph
 from nnapi_toolkit.delegate.partition import PlanOptions, make_plan
 from nnapi_toolkit.delegate.target import Target
+
 from tests.conftest import SHARED, catalogue, model_path, shared_path
 
 LEVELS = range(1, 9)
