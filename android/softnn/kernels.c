@@ -6,6 +6,14 @@
 
 /* Packed weights: for each panel of `columns` output channels, for each unit of depth, columns x unit elements. */
 
+/* The end of a packed product. */
+typedef struct {
+  uint64_t largest; /* no result of a quantised product is greater, positive or negative */
+  char unused[56];
+} Trailer;
+
+static const uint64_t bound = (uint64_t)1 << 30; /* see SnnQMatrix.bounded */
+
 static size_t panels(size_t n, size_t columns) { return (n + columns - 1) / columns; }
 
 size_t snn_converted_bytes(const SnnKernels *kernels, size_t k) { return snn_align(k, kernels->q_unit) * kernels->q_element; }
@@ -20,7 +28,7 @@ static bool packed_bytes(size_t n, size_t k, size_t columns, size_t unit, size_t
   if (!snn_size_mul(padded_n, padded_k, &elements) || !snn_size_mul(elements, element, &bytes)) return false;
   if (!snn_size_mul(padded_n, 4, &bias) || bytes > SIZE_MAX - 128 - bias) return false;
   *weights = snn_align(bytes, 64);
-  *all = *weights + snn_align(bias, 64);
+  *all = *weights + snn_align(bias, 64) + sizeof(Trailer);
   return true;
 }
 
@@ -39,10 +47,12 @@ static int32_t unsigned_zero(SnnStored form) { return form.zero_point + (form.is
 static int32_t signed_zero(SnnStored form) { return form.zero_point - (form.is_signed ? 0 : 128); }
 
 SnnQMatrix snn_qmatrix_at(const SnnKernels *kernels, const void *memory, size_t n, size_t k, SnnStored weight_form) {
-  size_t weights = 0, all;
+  size_t weights = 0, all = sizeof(Trailer);
   packed_bytes(n, k, kernels->q_columns, kernels->q_unit, kernels->q_element, &weights, &all);
   int32_t factor = kernels->q_element == 1 ? -signed_zero(weight_form) : 0;
-  return (SnnQMatrix){(uint32_t)n, (uint32_t)k, memory, (const int32_t *)((const char *)memory + weights), factor};
+  const char *bytes = memory;
+  const Trailer *trailer = (const Trailer *)(const void *)(bytes + all - sizeof(Trailer));
+  return (SnnQMatrix){(uint32_t)n, (uint32_t)k, memory, (const int32_t *)(const void *)(bytes + weights), factor, trailer->largest < bound};
 }
 
 SnnFMatrix snn_fmatrix_at(const SnnKernels *kernels, const void *memory, size_t n, size_t k, float lo, float hi) {
@@ -61,41 +71,48 @@ static inline size_t column_place(const Column *to, size_t k) {
   return (k / to->unit * to->columns + to->column) * to->unit + k % to->unit;
 }
 
-static int32_t pack_q8_run(const Column *to, size_t k, const uint8_t *from, ptrdiff_t step, size_t count, uint8_t flip) {
-  uint8_t *panel = (uint8_t *)to->panel;
-  int32_t sum = 0;
-  for (size_t c = 0; c < count; c++, k++) {
-    uint8_t w = from[(ptrdiff_t)c * step] ^ flip;
-    panel[column_place(to, k)] = w;
-    sum += (int8_t)w;
-  }
-  return sum;
-}
+/* Over the weights of one output channel: the sum (8-bit format), and of their distances to the zero point. */
+typedef struct {
+  int32_t sum;
+  uint64_t distance;
+} ColumnSums;
 
-static void pack_q16_run(const Column *to, size_t k, const uint8_t *from, ptrdiff_t step, size_t count, SnnStored form) {
-  int16_t *panel = (int16_t *)to->panel;
-  for (size_t c = 0; c < count; c++, k++) {
-    uint8_t stored = from[(ptrdiff_t)c * step];
-    int32_t value = form.is_signed ? (int8_t)stored : stored;
-    panel[column_place(to, k)] = (int16_t)(value - form.zero_point);
-  }
-}
-
-/* All taps of one output channel; returns the sum of its weights in the 8-bit format. */
-static int32_t pack_q_column(const Column *to, const SnnWeights *weights, size_t n, SnnStored form, size_t element) {
-  const uint8_t *base = (const uint8_t *)weights->base + (ptrdiff_t)n * weights->stride_n;
+static void pack_q_run(const Column *to, size_t k, const uint8_t *from, ptrdiff_t step, size_t count, SnnStored form, size_t element,
+                       ColumnSums *sums) {
+  uint8_t *bytes = (uint8_t *)to->panel;
+  int16_t *words = (int16_t *)(void *)to->panel;
   uint8_t flip = form.is_signed ? 0 : 0x80;
   int32_t sum = 0;
+  uint32_t distance = 0; /* of at most 2^24 weights */
+  for (size_t c = 0; c < count; c++, k++) {
+    uint8_t stored = from[(ptrdiff_t)c * step];
+    int32_t centred = (form.is_signed ? (int8_t)stored : stored) - form.zero_point;
+    distance += (uint32_t)(centred < 0 ? -centred : centred);
+    sum += (int8_t)(stored ^ flip);
+    if (element == 1) bytes[column_place(to, k)] = stored ^ flip;
+    else words[column_place(to, k)] = (int16_t)centred;
+    if ((c & 0xffffff) == 0xffffff) sums->distance += distance, distance = 0;
+  }
+  sums->sum += sum;
+  sums->distance += distance;
+}
+
+/* All taps of one output channel. */
+static ColumnSums pack_q_column(const Column *to, const SnnWeights *weights, size_t n, SnnStored form, size_t element) {
+  const uint8_t *base = (const uint8_t *)weights->base + (ptrdiff_t)n * weights->stride_n;
+  ColumnSums sums = {0, 0};
   size_t k = 0;
   for (uint32_t y = 0; y < weights->ny; y++) {
     for (uint32_t x = 0; x < weights->nx; x++, k += weights->nc) {
       const uint8_t *from = base + (ptrdiff_t)y * weights->stride_y + (ptrdiff_t)x * weights->stride_x;
-      if (element == 1) sum += pack_q8_run(to, k, from, weights->stride_c, weights->nc, flip);
-      else pack_q16_run(to, k, from, weights->stride_c, weights->nc, form);
+      pack_q_run(to, k, from, weights->stride_c, weights->nc, form, element, &sums);
     }
   }
-  return sum;
+  return sums;
 }
+
+/* The greatest result that a bias and weights of this distance can give. */
+static uint64_t greatest(int32_t bias, uint64_t distance) { return (uint64_t)(bias < 0 ? -(int64_t)bias : bias) + 255 * distance; }
 
 SnnQMatrix snn_qmatrix_pack(const SnnKernels *kernels, void *memory, const SnnWeights *weights, SnnStored weight_form,
                             SnnStored input_form, const int32_t *bias) {
@@ -106,19 +123,24 @@ SnnQMatrix snn_qmatrix_pack(const SnnKernels *kernels, void *memory, const SnnWe
   memset(memory, 0, count * panel_bytes);
   int32_t *folded = (int32_t *)((char *)memory + ((const char *)matrix.bias - (const char *)memory));
   int32_t input_zero = unsigned_zero(input_form), weight_zero = signed_zero(weight_form);
+  Trailer *trailer = (Trailer *)(void *)((char *)folded + snn_align(count * columns * sizeof(int32_t), 64));
+  trailer->largest = 0;
   for (size_t n = 0; n < count * columns; n++) {
     folded[n] = 0;
     if (n >= weights->n) continue;
     Column to = {(char *)memory + n / columns * panel_bytes, n % columns, columns, kernels->q_unit};
-    int32_t sum = pack_q_column(&to, weights, n, weight_form, kernels->q_element);
+    ColumnSums sums = pack_q_column(&to, weights, n, weight_form, kernels->q_element);
+    uint64_t largest = greatest(bias ? bias[n] : 0, sums.distance);
+    if (largest > trailer->largest) trailer->largest = largest;
     /* sum (a - za)(w - zw) = sum a w - za sum w - zw sum a + k za zw; the third term needs the row. Wraps like the accumulator. */
     uint32_t corrected = bias ? (uint32_t)bias[n] : 0;
     if (kernels->q_element == 1) {
-      corrected -= (uint32_t)input_zero * (uint32_t)sum;
+      corrected -= (uint32_t)input_zero * (uint32_t)sums.sum;
       corrected += (uint32_t)k * (uint32_t)input_zero * (uint32_t)weight_zero;
     }
     folded[n] = (int32_t)corrected;
   }
+  matrix.bounded = trailer->largest < bound;
   return matrix;
 }
 
@@ -143,4 +165,93 @@ SnnFMatrix snn_fmatrix_pack(const SnnKernels *kernels, void *memory, const SnnWe
     }
   }
   return matrix;
+}
+
+/* --- depthwise --- */
+
+typedef struct {
+  size_t blocks, places, groups, block_bytes, arrays_at, all;
+} DepthwisePlan;
+
+static bool plan_depthwise(const SnnKernels *kernels, size_t taps, size_t channels, DepthwisePlan *plan) {
+  plan->blocks = panels(channels, kernels->dw_block);
+  plan->places = plan->blocks * kernels->dw_block;
+  plan->groups = panels(taps, kernels->dw_group);
+  size_t block = (size_t)kernels->dw_block * kernels->dw_group * kernels->dw_element, weights, arrays;
+  if (!snn_size_mul(plan->groups, block, &plan->block_bytes) || !snn_size_mul(plan->block_bytes, plan->blocks, &weights)) return false;
+  if (!snn_size_mul(plan->places, 4 * sizeof(int32_t), &arrays) || weights > SIZE_MAX / 2 || arrays > SIZE_MAX / 4) return false;
+  plan->arrays_at = weights;
+  plan->all = weights + snn_align(arrays, 64) + sizeof(Trailer);
+  return true;
+}
+
+bool snn_qdepthwise_bytes(const SnnKernels *kernels, size_t taps, size_t channels, size_t *bytes) {
+  DepthwisePlan plan;
+  if (!plan_depthwise(kernels, taps, channels, &plan)) return false;
+  *bytes = plan.all;
+  return true;
+}
+
+/* The channel of place number `place`, or SIZE_MAX: lanes lie as kernels_depthwise.h tells, and a narrow last block repeats its channels. */
+static size_t channel_of(const SnnKernels *kernels, size_t channels, size_t place) {
+  size_t block = kernels->dw_block, lanes = block / kernels->dw_vectors, at = place % block, first = place - at;
+  size_t vector = at / lanes, lane = at % lanes, within = (lane / 4 * kernels->dw_vectors + vector) * 4 + lane % 4;
+  size_t rest = channels - first;
+  if (rest <= kernels->dw_narrow[0]) within %= kernels->dw_narrow[0];
+  else if (rest <= kernels->dw_narrow[1]) within %= kernels->dw_narrow[1];
+  return within < rest ? first + within : SIZE_MAX;
+}
+
+void snn_qdepthwise_pack(const SnnKernels *kernels, void *memory, const uint8_t *weights, size_t taps, size_t channels, SnnStored weight_form,
+                         SnnStored input_form, const int32_t *bias, const SnnRequant *requant) {
+  DepthwisePlan plan;
+  if (!plan_depthwise(kernels, taps, channels, &plan)) return;
+  int32_t *folded = (int32_t *)(void *)((char *)memory + plan.arrays_at), *multiplier = folded + plan.places;
+  int32_t *left = multiplier + plan.places, *right = left + plan.places;
+  Trailer *trailer = (Trailer *)(void *)((char *)memory + plan.all - sizeof(Trailer));
+  memset(memory, 0, plan.all);
+  uint8_t flip = weight_form.is_signed ? 0 : 0x80;
+  int32_t input_zero = unsigned_zero(input_form), weight_zero = signed_zero(weight_form);
+  for (size_t place = 0; place < plan.places; place++) {
+    size_t channel = channel_of(kernels, channels, place);
+    if (channel == SIZE_MAX) continue;
+    char *block = (char *)memory + place / kernels->dw_block * plan.block_bytes;
+    uint32_t sum = 0;
+    uint64_t distance = 0;
+    for (size_t t = 0; t < taps; t++) {
+      uint8_t stored = weights[t * channels + channel];
+      int32_t centred = (weight_form.is_signed ? (int8_t)stored : stored) - weight_form.zero_point;
+      size_t at = (t / kernels->dw_group * kernels->dw_block + place % kernels->dw_block) * kernels->dw_group + t % kernels->dw_group;
+      if (kernels->dw_element == 1) ((uint8_t *)block)[at] = stored ^ flip;
+      else ((int16_t *)(void *)block)[at] = (int16_t)centred;
+      sum += (uint32_t)(int8_t)(stored ^ flip);
+      distance += (uint64_t)(centred < 0 ? -centred : centred);
+    }
+    uint32_t corrected = (uint32_t)bias[channel];
+    if (kernels->dw_element == 1) {
+      corrected -= (uint32_t)input_zero * sum;
+      corrected += (uint32_t)taps * (uint32_t)input_zero * (uint32_t)weight_zero;
+    }
+    folded[place] = (int32_t)corrected;
+    multiplier[place] = requant->multiplier[channel];
+    left[place] = requant->left[channel];
+    right[place] = requant->right[channel];
+    uint64_t largest = greatest(bias[channel], distance);
+    if (largest > trailer->largest) trailer->largest = largest;
+  }
+}
+
+SnnQDepthwise snn_qdepthwise_at(const SnnKernels *kernels, const void *memory, size_t taps, size_t channels, SnnStored weight_form,
+                                SnnStored input_form, const SnnRequant *requant) {
+  DepthwisePlan plan = {0};
+  plan_depthwise(kernels, taps, channels, &plan);
+  const char *bytes = memory;
+  const int32_t *arrays = (const int32_t *)(const void *)(bytes + plan.arrays_at);
+  const Trailer *trailer = (const Trailer *)(const void *)(bytes + plan.all - sizeof(Trailer));
+  SnnQDepthwise packed = {.weights = memory, .bias = arrays, .requant = *requant, .form = input_form, .bounded = trailer->largest < bound};
+  packed.requant.multiplier = arrays + plan.places;
+  packed.requant.left = arrays + 2 * plan.places;
+  packed.requant.right = arrays + 3 * plan.places;
+  packed.sum_factor = kernels->dw_element == 1 ? -signed_zero(weight_form) : 0;
+  return packed;
 }

@@ -19,7 +19,8 @@ typedef struct {
 /* Per output channel: ((acc << left) * multiplier) >> right as in snn_multiply, then + zero point, then clamped. */
 typedef struct {
   const int32_t *multiplier, *left, *right; /* padded to the panel width */
-  bool any_left;                            /* some left shift is not 0 */
+  bool plain;                               /* no left shift, and every right shift is at least 1 */
+  bool is_signed;                           /* the output's bytes */
   int32_t zero_point, lo, hi;
 } SnnRequant;
 
@@ -29,6 +30,7 @@ typedef struct {
   const void *weights;
   const int32_t *bias;  /* with all zero-point corrections that do not depend on the row; padded */
   int32_t row_factor;   /* times the sum of a row's bytes (8-bit format); 0 where not needed */
+  bool bounded;         /* no result can reach 2^30 */
 } SnnQMatrix;
 
 typedef struct {
@@ -48,26 +50,48 @@ typedef struct {
   size_t out_stride;
 } SnnTile;
 
-/* One output pixel of a depthwise convolution or a pool: the taps that lie inside the image. Strides are in elements. */
+/* One output pixel of a pool: the taps that lie inside the image. Strides are in elements. */
 typedef struct {
   const void *in;
   size_t in_row, in_column;
-  const void *weights; /* int16 with the zero point taken off, or float */
-  size_t weight_row, weight_column;
   uint32_t rows, columns, channels;
   void *out;
 } SnnTaps;
+
+/* A run of output pixels of a depthwise convolution: pixel p reads tap t at taps[t] + p * step bytes. Behind the real taps the list repeats
+ * some tap up to a multiple of dw_group. */
+typedef struct {
+  const char *const *taps;
+  uint32_t count;
+  size_t step;
+  uint32_t pixels, channels;
+  char *out;
+  size_t out_step; /* bytes */
+} SnnPixels;
+
+/* Packed weights of a depthwise convolution: blocks of dw_block channels, see snn_qdepthwise_pack. All arrays are in the order in which a block's
+ * accumulators lie in registers. */
+typedef struct {
+  const void *weights;
+  const int32_t *bias;
+  SnnRequant requant;
+  SnnStored form;      /* of the input */
+  int32_t sum_factor;  /* times the sum of a channel's taps (8-bit format); 0 where not needed */
+  bool bounded;
+} SnnQDepthwise;
 
 typedef struct {
   const char *name;
   uint32_t q_rows, q_columns, q_unit, q_element; /* tile height, panel width, depth unit, bytes of a converted input element */
   uint32_t f_rows, f_columns;
-  /* count elements of one row, then zeros up to a multiple of q_unit; returns the sum of the converted elements (8-bit format). */
-  int32_t (*q_convert)(void *converted, const uint8_t *stored, size_t count, SnnStored form);
+  uint32_t dw_block, dw_vectors, dw_group, dw_element; /* channels at a time, in so many vectors; taps at a time; bytes of a weight */
+  uint32_t dw_narrow[2];                   /* narrower blocks (then several pixels at a time); 0 where there are none */
+  /* Rows of `depth` bytes; behind each, zeros up to a multiple of q_unit. `sums` (or NULL) receives each row's sum (8-bit format). */
+  void (*q_convert)(void *converted, const uint8_t *stored, uint32_t rows, size_t depth, SnnStored form, int32_t *sums);
   void (*q_multiply)(const SnnQMatrix *matrix, const SnnRequant *requant, const SnnTile *tile);
   void (*f_multiply[2])(const SnnFMatrix *matrix, const SnnTile *tile); /* [0] rounds like TFLite, [1] may fuse */
-  void (*q_depthwise)(const SnnTaps *taps, SnnStored form, const int32_t *bias, const SnnRequant *requant);
-  void (*f_depthwise[2])(const SnnTaps *taps, const float *bias, float lo, float hi);
+  void (*q_depthwise)(const SnnQDepthwise *packed, const SnnPixels *pixels);
+  void (*f_depthwise[2])(const float *weights, const float *bias, float lo, float hi, const SnnPixels *pixels);
   /* Pools read the taps without weights; rows * columns > 0. */
   void (*q_average)(const SnnTaps *taps, bool is_signed, int32_t lo, int32_t hi);
   void (*q_max)(const SnnTaps *taps, bool is_signed, int32_t lo, int32_t hi);
@@ -102,6 +126,12 @@ SnnFMatrix snn_fmatrix_pack(const SnnKernels *kernels, void *memory, const SnnWe
 /* The descriptions of what was packed there earlier. */
 SnnQMatrix snn_qmatrix_at(const SnnKernels *kernels, const void *memory, size_t n, size_t k, SnnStored weight_form);
 SnnFMatrix snn_fmatrix_at(const SnnKernels *kernels, const void *memory, size_t n, size_t k, float lo, float hi);
+/* Depthwise weights [tap][channel], with bias and output scaling (in channel order). */
+bool snn_qdepthwise_bytes(const SnnKernels *kernels, size_t taps, size_t channels, size_t *bytes);
+void snn_qdepthwise_pack(const SnnKernels *kernels, void *memory, const uint8_t *weights, size_t taps, size_t channels, SnnStored weight_form,
+                         SnnStored input_form, const int32_t *bias, const SnnRequant *requant);
+SnnQDepthwise snn_qdepthwise_at(const SnnKernels *kernels, const void *memory, size_t taps, size_t channels, SnnStored weight_form,
+                                SnnStored input_form, const SnnRequant *requant);
 /* Tells packed forms apart (for snn_packed). */
 uint32_t snn_packing_tag(const SnnKernels *kernels);
 /* Bytes of one converted row. */

@@ -70,37 +70,52 @@ static void FLOAT_NAME(f_multiply)(const SnnFMatrix *m, const SnnTile *tile) {
   }
 }
 
-SNN_INLINE void FLOAT_NAME(f_depthwise_block)(const int vectors, const SnnTaps *t, const float *bias, float lo, float hi, size_t c) {
-  VecF32 acc[4];
-  SNN_UNROLL for (int j = 0; j < vectors; j++) acc[j] = splat_f32(0);
-  for (uint32_t y = 0; y < t->rows; y++) {
-    const float *in = (const float *)t->in + y * t->in_row + c;
-    const float *w = (const float *)t->weights + y * t->weight_row + c;
-    for (uint32_t x = 0; x < t->columns; x++, in += t->in_column, w += t->weight_column) {
+/* `pixels` x `vectors` outputs from channel c on; `lanes` is less than a vector's for the last channels. */
+SNN_INLINE void FLOAT_NAME(f_depthwise_block)(const int pixels, const int vectors, const SnnPixels *run, const float *weights,
+                                              const float *bias, float lo, float hi, uint32_t pixel, size_t c, size_t lanes) {
+  VecF32 acc[4][2];
+  const bool part = lanes < SNN_LANES;
+  SNN_UNROLL for (int p = 0; p < pixels; p++) {
+    SNN_UNROLL for (int j = 0; j < vectors; j++) acc[p][j] = splat_f32(0);
+  }
+  weights += c;
+  for (uint32_t t = 0; t < run->count; t++, weights += run->channels) {
+    const char *in = run->taps[t] + pixel * run->step + c * sizeof(float);
+    VecF32 w[2];
+    SNN_UNROLL for (int j = 0; j < vectors; j++) w[j] = part ? load_part_f32(weights, lanes) : load_f32(weights + j * SNN_LANES);
+    SNN_UNROLL for (int p = 0; p < pixels; p++) {
+      const float *x = (const float *)(const void *)(in + p * run->step);
       SNN_UNROLL for (int j = 0; j < vectors; j++) {
-        acc[j] = MULTIPLY_ADD(load_f32(in + j * SNN_LANES), load_f32(w + j * SNN_LANES), acc[j]);
+        acc[p][j] = MULTIPLY_ADD(part ? load_part_f32(x, lanes) : load_f32(x + j * SNN_LANES), w[j], acc[p][j]);
       }
     }
   }
-  float *out = (float *)t->out + c;
-  SNN_UNROLL for (int j = 0; j < vectors; j++) {
-    SNN_STORE(out + j * SNN_LANES, clamp_f32(acc[j] + load_f32(bias + c + j * SNN_LANES), splat_f32(lo), splat_f32(hi)));
+  SNN_UNROLL for (int p = 0; p < pixels; p++) {
+    float *out = (float *)(void *)(run->out + (pixel + (uint32_t)p) * run->out_step) + c;
+    SNN_UNROLL for (int j = 0; j < vectors; j++) {
+      VecF32 b = part ? load_part_f32(bias + c, lanes) : load_f32(bias + c + j * SNN_LANES);
+      VecF32 y = clamp_f32(acc[p][j] + b, splat_f32(lo), splat_f32(hi));
+      if (part) store_part_f32(out, y, lanes);
+      else SNN_STORE(out + j * SNN_LANES, y);
+    }
   }
 }
 
-static void FLOAT_NAME(f_depthwise)(const SnnTaps *t, const float *bias, float lo, float hi) {
+static void FLOAT_NAME(f_depthwise)(const float *weights, const float *bias, float lo, float hi, const SnnPixels *run) {
   size_t c = 0;
-  for (; c + 4 * SNN_LANES <= t->channels; c += 4 * SNN_LANES) FLOAT_NAME(f_depthwise_block)(4, t, bias, lo, hi, c);
-  for (; c + SNN_LANES <= t->channels; c += SNN_LANES) FLOAT_NAME(f_depthwise_block)(1, t, bias, lo, hi, c);
-  for (; c < t->channels; c++) {
-    float acc = 0;
-    for (uint32_t y = 0; y < t->rows; y++) {
-      for (uint32_t x = 0; x < t->columns; x++) {
-        acc += ((const float *)t->in)[y * t->in_row + x * t->in_column + c] *
-               ((const float *)t->weights)[y * t->weight_row + x * t->weight_column + c];
-      }
-    }
-    ((float *)t->out)[c] = snn_clampf(acc + bias[c], lo, hi);
+  for (; c + 2 * SNN_LANES <= run->channels; c += 2 * SNN_LANES) {
+    uint32_t p = 0;
+    for (; p + 2 <= run->pixels; p += 2) FLOAT_NAME(f_depthwise_block)(2, 2, run, weights, bias, lo, hi, p, c, SNN_LANES);
+    if (p < run->pixels) FLOAT_NAME(f_depthwise_block)(1, 2, run, weights, bias, lo, hi, p, c, SNN_LANES);
   }
+  for (; c + SNN_LANES <= run->channels; c += SNN_LANES) {
+    uint32_t p = 0;
+    for (; p + 4 <= run->pixels; p += 4) FLOAT_NAME(f_depthwise_block)(4, 1, run, weights, bias, lo, hi, p, c, SNN_LANES);
+    for (; p < run->pixels; p++) FLOAT_NAME(f_depthwise_block)(1, 1, run, weights, bias, lo, hi, p, c, SNN_LANES);
+  }
+  size_t lanes = run->channels - c;
+  if (lanes == 0) return;
+  uint32_t p = 0;
+  for (; p + 4 <= run->pixels; p += 4) FLOAT_NAME(f_depthwise_block)(4, 1, run, weights, bias, lo, hi, p, c, lanes);
+  for (; p < run->pixels; p++) FLOAT_NAME(f_depthwise_block)(1, 1, run, weights, bias, lo, hi, p, c, lanes);
 }
-

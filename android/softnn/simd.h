@@ -8,21 +8,25 @@
 #ifndef SNN_SIMD_H
 #define SNN_SIMD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+
+#include "numeric.h"
 
 #define SNN_INLINE static inline __attribute__((always_inline))
 #define SNN_LANES (SNN_VECTOR_BYTES / 4)
 
 typedef int32_t VecI32 __attribute__((vector_size(SNN_VECTOR_BYTES)));
 typedef uint32_t VecU32 __attribute__((vector_size(SNN_VECTOR_BYTES)));
+typedef int8_t VecI8 __attribute__((vector_size(SNN_VECTOR_BYTES)));
 typedef int16_t VecI16 __attribute__((vector_size(SNN_VECTOR_BYTES)));
 typedef float VecF32 __attribute__((vector_size(SNN_VECTOR_BYTES)));
 /* As many narrow elements as a vector has 32-bit lanes. */
+typedef uint8_t HalfU8 __attribute__((vector_size(SNN_VECTOR_BYTES / 2)));
 typedef uint8_t LanesU8 __attribute__((vector_size(SNN_LANES)));
 typedef int8_t LanesI8 __attribute__((vector_size(SNN_LANES)));
 typedef int16_t LanesI16 __attribute__((vector_size(SNN_LANES * 2)));
-typedef int64_t LanesI64 __attribute__((vector_size(SNN_LANES * 8)));
 
 #define SNN_LOAD(Type, from) ({ Type loaded_; memcpy(&loaded_, (from), sizeof loaded_); loaded_; })
 #define SNN_STORE(to, value) do { __typeof__(value) stored_ = (value); memcpy((to), &stored_, sizeof stored_); } while (0)
@@ -73,30 +77,96 @@ SNN_INLINE VecI32 madd_i16(VecI16 a, VecI16 b) {
 #endif
 }
 
+/* Multipliers in the two forms that srdhm_i32 takes: every lane, and every second one moved down by a lane. */
+typedef struct {
+  VecI32 all, odd;
+} Multipliers;
+
+SNN_INLINE VecI32 odd_down(VecI32 x) {
+#if defined(SNN_AVX512)
+  return (VecI32)_mm512_srli_epi64((__m512i)x, 32);
+#elif defined(SNN_AVX2)
+  return (VecI32)_mm256_srli_epi64((__m256i)x, 32);
+#else
+  return x;
+#endif
+}
+
+SNN_INLINE Multipliers load_multipliers(const int32_t *from) {
+  VecI32 all = load_i32(from);
+  return (Multipliers){all, odd_down(all)};
+}
+
 /* snn_srdhm for b >= 0, lane by lane. */
-SNN_INLINE VecI32 srdhm_i32(VecI32 a, VecI32 b) {
+SNN_INLINE VecI32 srdhm_i32(VecI32 a, Multipliers b) {
 #if defined(SNN_AVX512)
   const __m512i nudge = _mm512_set1_epi64(1 << 30);
-  __m512i even = _mm512_mul_epi32((__m512i)a, (__m512i)b);
-  __m512i odd = _mm512_mul_epi32(_mm512_srli_epi64((__m512i)a, 32), _mm512_srli_epi64((__m512i)b, 32));
+  __m512i even = _mm512_mul_epi32((__m512i)a, (__m512i)b.all), odd = _mm512_mul_epi32((__m512i)odd_down(a), (__m512i)b.odd);
   even = _mm512_srli_epi64(_mm512_add_epi64(even, nudge), 31);
   odd = _mm512_slli_epi64(_mm512_add_epi64(odd, nudge), 1);
   return (VecI32)_mm512_mask_blend_epi32(0xaaaa, even, odd);
 #elif defined(SNN_AVX2)
   const __m256i nudge = _mm256_set1_epi64x(1 << 30);
-  __m256i even = _mm256_mul_epi32((__m256i)a, (__m256i)b);
-  __m256i odd = _mm256_mul_epi32(_mm256_srli_epi64((__m256i)a, 32), _mm256_srli_epi64((__m256i)b, 32));
+  __m256i even = _mm256_mul_epi32((__m256i)a, (__m256i)b.all), odd = _mm256_mul_epi32((__m256i)odd_down(a), (__m256i)b.odd);
   even = _mm256_srli_epi64(_mm256_add_epi64(even, nudge), 31);
   odd = _mm256_slli_epi64(_mm256_add_epi64(odd, nudge), 1);
   return (VecI32)_mm256_blend_epi32(even, odd, 0xaa);
 #elif defined(SNN_NEON)
-  return (VecI32)vqrdmulhq_s32((int32x4_t)a, (int32x4_t)b);
+  return (VecI32)vqrdmulhq_s32((int32x4_t)a, (int32x4_t)b.all);
 #else
   VecI32 result;
-  for (int i = 0; i < SNN_LANES; i++) result[i] = (int32_t)(((int64_t)a[i] * b[i] + (1 << 30)) >> 31);
+  for (int i = 0; i < SNN_LANES; i++) result[i] = (int32_t)(((int64_t)a[i] * b.all[i] + (1 << 30)) >> 31);
   return result;
 #endif
 }
+
+/* --- parts of vectors --- */
+
+/* count bytes, fewer than a vector, without a call. */
+SNN_INLINE void copy_part(void *to_bytes, const void *from_bytes, size_t count) {
+  char *to = to_bytes;
+  const char *from = from_bytes;
+  for (; count >= 16; count -= 16, to += 16, from += 16) memcpy(to, from, 16);
+  if (count & 8) memcpy(to, from, 8), to += 8, from += 8;
+  if (count & 4) memcpy(to, from, 4), to += 4, from += 4;
+  if (count & 2) memcpy(to, from, 2), to += 2, from += 2;
+  if (count & 1) *to = *from;
+}
+
+/* The first `count` lanes, the others 0. */
+SNN_INLINE VecF32 load_part_f32(const float *from, size_t count) {
+#if defined(SNN_AVX512)
+  return (VecF32)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), from);
+#else
+  VecF32 x = {0};
+  copy_part(&x, from, count * sizeof(float));
+  return x;
+#endif
+}
+
+SNN_INLINE void store_part_f32(float *to, VecF32 x, size_t count) {
+#if defined(SNN_AVX512)
+  _mm512_mask_storeu_ps(to, (__mmask16)((1u << count) - 1), (__m512)x);
+#else
+  copy_part(to, &x, count * sizeof(float));
+#endif
+}
+
+/* --- interleaving: on x86 within 128-bit parts, elsewhere a vector is one part --- */
+
+#if defined(SNN_AVX512)
+#define INTERLEAVE(name, Type, lo, hi)                                                                              \
+  SNN_INLINE Type name##_lo(Type a, Type b) { return (Type)lo((__m512i)a, (__m512i)b); }                             \
+  SNN_INLINE Type name##_hi(Type a, Type b) { return (Type)hi((__m512i)a, (__m512i)b); }
+INTERLEAVE(interleave_i8, VecI8, _mm512_unpacklo_epi8, _mm512_unpackhi_epi8)
+INTERLEAVE(interleave_i16, VecI16, _mm512_unpacklo_epi16, _mm512_unpackhi_epi16)
+#elif defined(SNN_AVX2)
+SNN_INLINE VecI16 interleave_i16_lo(VecI16 a, VecI16 b) { return (VecI16)_mm256_unpacklo_epi16((__m256i)a, (__m256i)b); }
+SNN_INLINE VecI16 interleave_i16_hi(VecI16 a, VecI16 b) { return (VecI16)_mm256_unpackhi_epi16((__m256i)a, (__m256i)b); }
+#else
+SNN_INLINE VecI16 interleave_i16_lo(VecI16 a, VecI16 b) { return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11); }
+SNN_INLINE VecI16 interleave_i16_hi(VecI16 a, VecI16 b) { return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15); }
+#endif
 
 /* snn_rdbpot, lane by lane: the part shifted out decides; a negative number needs more than half to round up. */
 SNN_INLINE VecI32 rdbpot_i32(VecI32 x, VecI32 n) {
@@ -105,10 +175,103 @@ SNN_INLINE VecI32 rdbpot_i32(VecI32 x, VecI32 n) {
   return (x >> n) - ((x & mask) > threshold);
 }
 
-/* Low bytes of the lanes. */
-SNN_INLINE LanesU8 narrow_u8(VecI32 x) { return __builtin_convertvector((VecU32)x, LanesU8); }
+/* The same for n >= 1 and |x| < 2^30, with half = 2^(n - 1). */
+SNN_INLINE VecI32 rdbpot_small_i32(VecI32 x, VecI32 n, VecI32 half) { return add_i32(x, add_i32(x >> 31, half)) >> n; }
+
 SNN_INLINE VecI32 widen_u8(const uint8_t *from) { return __builtin_convertvector(SNN_LOAD(LanesU8, from), VecI32); }
 SNN_INLINE VecI32 widen_i8(const uint8_t *from) { return __builtin_convertvector(SNN_LOAD(LanesI8, from), VecI32); }
 SNN_INLINE VecI32 widen_i16(const int16_t *from) { return __builtin_convertvector(SNN_LOAD(LanesI16, from), VecI32); }
+
+/* --- narrowing --- */
+
+/* How numbers become bytes: + zero_point, clamped to [lo, hi], flipped. The three are those of signed bytes; unsigned ones are flipped. */
+typedef struct {
+  VecI16 zero_point;
+  VecI16 lo, hi;
+  VecI8 flip;
+} Narrow;
+
+SNN_INLINE VecI16 splat_i16(int16_t x) { return x - (VecI16){0}; }
+
+SNN_INLINE Narrow make_narrow(bool is_signed, int32_t zero_point, int32_t lo, int32_t hi) {
+  int32_t down = is_signed ? 0 : 128;
+  return (Narrow){splat_i16((int16_t)(zero_point - down)), splat_i16((int16_t)(lo - down)), splat_i16((int16_t)(hi - down)),
+                  (int8_t)(is_signed ? 0 : -128) - (VecI8){0}};
+}
+
+/* Two vectors to 16 bits, saturated. On x86 this works within 128-bit parts: their order is mended by whoever narrows further. */
+SNN_INLINE VecI16 narrow_pair(VecI32 a, VecI32 b) {
+#if defined(SNN_AVX512)
+  return (VecI16)_mm512_packs_epi32((__m512i)a, (__m512i)b);
+#elif defined(SNN_AVX2)
+  return (VecI16)_mm256_packs_epi32((__m256i)a, (__m256i)b);
+#elif defined(SNN_SSE2)
+  return (VecI16)_mm_packs_epi32((__m128i)a, (__m128i)b);
+#elif defined(SNN_NEON)
+  return (VecI16)vcombine_s16(vqmovn_s32((int32x4_t)a), vqmovn_s32((int32x4_t)b));
+#else
+  VecI16 result;
+  for (int i = 0; i < SNN_LANES; i++) {
+    result[i] = (int16_t)snn_clamp(a[i], INT16_MIN, INT16_MAX);
+    result[SNN_LANES + i] = (int16_t)snn_clamp(b[i], INT16_MIN, INT16_MAX);
+  }
+  return result;
+#endif
+}
+
+SNN_INLINE VecI16 add_saturated_i16(VecI16 a, VecI16 b) {
+#if defined(SNN_AVX512)
+  return (VecI16)_mm512_adds_epi16((__m512i)a, (__m512i)b);
+#elif defined(SNN_AVX2)
+  return (VecI16)_mm256_adds_epi16((__m256i)a, (__m256i)b);
+#elif defined(SNN_SSE2)
+  return (VecI16)_mm_adds_epi16((__m128i)a, (__m128i)b);
+#elif defined(SNN_NEON)
+  return (VecI16)vqaddq_s16((int16x8_t)a, (int16x8_t)b);
+#else
+  for (int i = 0; i < 2 * SNN_LANES; i++) a[i] = (int16_t)snn_clamp(a[i] + b[i], INT16_MIN, INT16_MAX);
+  return a;
+#endif
+}
+
+/* Two vectors within the range of int8 to bytes, in x86's order within 128-bit parts. */
+SNN_INLINE VecI8 narrow_bytes(VecI16 a, VecI16 b) {
+#if defined(SNN_AVX512)
+  return (VecI8)_mm512_packs_epi16((__m512i)a, (__m512i)b);
+#elif defined(SNN_AVX2)
+  return (VecI8)_mm256_packs_epi16((__m256i)a, (__m256i)b);
+#elif defined(SNN_SSE2)
+  return (VecI8)_mm_packs_epi16((__m128i)a, (__m128i)b);
+#elif defined(SNN_NEON)
+  return (VecI8)vcombine_s8(vmovn_s16((int16x8_t)a), vmovn_s16((int16x8_t)b));
+#else
+  VecI8 result;
+  for (int i = 0; i < 2 * SNN_LANES; i++) result[i] = (int8_t)a[i], result[2 * SNN_LANES + i] = (int8_t)b[i];
+  return result;
+#endif
+}
+
+SNN_INLINE VecI16 bound_i16(VecI16 x, const Narrow *n) {
+  x = add_saturated_i16(x, n->zero_point);
+  return __builtin_elementwise_min(__builtin_elementwise_max(x, n->lo), n->hi);
+}
+
+/* Four vectors to bytes; on x86 the 128-bit parts of the four are interleaved: part 0 of a, b, c, d, then part 1, ... */
+SNN_INLINE VecI8 narrow_interleaved(VecI32 a, VecI32 b, VecI32 c, VecI32 d, const Narrow *n) {
+  return narrow_bytes(bound_i16(narrow_pair(a, b), n), bound_i16(narrow_pair(c, d), n)) ^ n->flip;
+}
+
+/* Four vectors to bytes in their own order. */
+SNN_INLINE VecI8 narrow_ordered(VecI32 a, VecI32 b, VecI32 c, VecI32 d, const Narrow *n) {
+  VecI8 x = narrow_interleaved(a, b, c, d, n);
+#if defined(SNN_AVX512)
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  return (VecI8)_mm512_permutexvar_epi32(order, (__m512i)x);
+#elif defined(SNN_AVX2)
+  return (VecI8)_mm256_permutevar8x32_epi32((__m256i)x, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+#else
+  return x;
+#endif
+}
 
 #endif

@@ -322,10 +322,8 @@ static void multiply_quantized(const Job *job, uint32_t group, const char *rows,
   size_t depth = job->phase.depth, stride = snn_converted_bytes(conv->kernels, depth);
   const char *packed = job->packed + group * conv->packed_step;
   SnnQMatrix matrix = snn_qmatrix_at(conv->kernels, packed, conv->group_out, depth, conv->weight_form);
-  for (uint32_t i = 0; i < tile->rows; i++) {
-    const uint8_t *row = (const uint8_t *)rows + i * depth;
-    job->sums[i] = conv->kernels->q_convert(job->converted + i * stride, row, depth, conv->in_form);
-  }
+  int32_t *sums = matrix.row_factor ? job->sums : NULL;
+  conv->kernels->q_convert(job->converted, (const uint8_t *)rows, tile->rows, depth, conv->in_form, sums);
   SnnRequant requant = conv->requant;
   size_t first = (size_t)group * conv->group_out;
   requant.multiplier += first;

@@ -1,5 +1,5 @@
-/* DEPTHWISE_CONV_2D: every output channel reads one input channel. Kernels run over channels; a depth multiplier is met by repeating the
- * input's channels first. Taps outside the image add nothing (the zero point is real 0), so they are left out. */
+/* DEPTHWISE_CONV_2D: every output channel reads one input channel. Kernels run over channels, along runs of pixels that read the same taps;
+ * a depth multiplier is met by repeating the input's channels first. Taps outside the image read a line of zeros (of zero points). */
 #include <string.h>
 
 #include "../numeric.h"
@@ -12,29 +12,26 @@ typedef struct {
   SnnWindow window;
   SnnImage out;
   const SnnKernels *kernels;
-  bool quantized, constant;
+  bool quantized;
   int float_kernel;
   SnnStored in_form, weight_form;
   SnnRequant requant;
   float lo, hi;
   uint32_t element;
-  size_t taps;              /* filter height * width */
-  const int16_t *weights;   /* quantised, constant: with the zero point taken off */
-  size_t nhwc_in, nhwc_out, repeated, weights_at; /* in the scratch memory */
+  size_t taps, listed;  /* filter height * width; the same padded for the kernels */
+  const void *packed;   /* quantised; NULL while the weights are not constant */
+  size_t nhwc_in, nhwc_out, repeated, packed_at, zeros, pointers; /* in the scratch memory */
+  size_t line;          /* bytes of one line of the input, with as many channels as the output */
 } Depthwise;
 
 int snn_depthwise_validate(SnnNode *node) { return snn_convolution_validate(node, &kind, 3, 1, true); }
 
-static void widen_weights(const Depthwise *dw, const SnnTensor *filter, int16_t *to) {
-  const uint8_t *from = filter->data;
-  size_t count = dw->taps * dw->out.channels;
-  for (size_t i = 0; i < count; i++) {
-    int32_t value = dw->weight_form.is_signed ? (int8_t)from[i] : from[i];
-    to[i] = (int16_t)(value - dw->weight_form.zero_point);
-  }
+static void pack(const Depthwise *dw, const SnnNode *node, void *packed) {
+  snn_qdepthwise_pack(dw->kernels, packed, node->in[CONV_FILTER]->data, dw->taps, dw->out.channels, dw->weight_form, dw->in_form,
+                      node->in[CONV_BIAS]->data, &dw->requant);
 }
 
-static int plan_scratch(SnnNode *node, Depthwise *dw) {
+static int plan_scratch(SnnNode *node, Depthwise *dw, size_t packed_bytes) {
   size_t in, out, repeated, at = 0;
   SnnImage wide = {1, dw->window.in.height, dw->window.in.width, dw->out.channels};
   SNN_CHECK(node, snn_image_count(&dw->window.in, &in) && snn_image_count(&dw->out, &out) && snn_image_count(&wide, &repeated),
@@ -47,14 +44,21 @@ static int plan_scratch(SnnNode *node, Depthwise *dw) {
   }
   dw->repeated = at;
   if (dw->out.channels != dw->window.in.channels) at += snn_align(repeated * dw->element, 64);
-  dw->weights_at = at;
-  if (dw->quantized && !dw->constant) at += dw->taps * dw->out.channels * sizeof(int16_t);
-  snn_scratch(node, at);
+  dw->packed_at = at;
+  if (dw->quantized && !snn_weights_constant(node)) at += snn_align(packed_bytes, 64);
+  dw->line = (size_t)dw->window.in.width * dw->out.channels * dw->element;
+  dw->zeros = at;
+  at += snn_align(dw->line, 64);
+  dw->pointers = at;
+  snn_scratch(node, at + dw->listed * sizeof(char *));
   return SNN_OK;
 }
 
 static int build(SnnNode *node, Depthwise *draft) {
-  size_t channels = draft->out.channels;
+  size_t channels = draft->out.channels, packed_bytes = 0;
+  SNN_CHECK(node, snn_qdepthwise_bytes(draft->kernels, draft->taps, channels, &packed_bytes) && packed_bytes < SIZE_MAX / 4,
+            "the filter is too large");
+  SNN_TRY(plan_scratch(node, draft, packed_bytes));
   char *block = snn_params(node, sizeof(Depthwise) + (draft->quantized ? snn_requant_bytes(channels) : 0));
   if (block == NULL) return SNN_NO_MEMORY;
   Depthwise *dw = (Depthwise *)(void *)block;
@@ -62,12 +66,12 @@ static int build(SnnNode *node, Depthwise *draft) {
   if (!dw->quantized) return snn_fused_range_float(node, dw->window.fuse, &dw->lo, &dw->hi);
   bool wide = node->in[CONV_FILTER]->type != ANEURALNETWORKS_TENSOR_QUANT8_ASYMM;
   SNN_TRY(snn_requant_fill(node, block + sizeof(Depthwise), channels, channels, dw->window.fuse, wide, &dw->requant));
-  if (!dw->constant) return SNN_OK;
+  if (!snn_weights_constant(node)) return SNN_OK;
   bool fresh;
-  int16_t *widened = snn_packed(node, snn_packing_tag(dw->kernels), dw->taps * channels * sizeof(int16_t), &fresh);
-  if (widened == NULL) return SNN_NO_MEMORY;
-  if (fresh) widen_weights(dw, node->in[CONV_FILTER], widened);
-  dw->weights = widened;
+  void *packed = snn_packed(node, snn_packing_tag(dw->kernels), packed_bytes, &fresh);
+  if (packed == NULL) return SNN_NO_MEMORY;
+  if (fresh) pack(dw, node, packed);
+  dw->packed = packed;
   return SNN_OK;
 }
 
@@ -88,14 +92,13 @@ int snn_depthwise_prepare(SnnNode *node) {
   dw.kernels = snn_kernels();
   dw.float_kernel = snn_float_kernel(node);
   dw.quantized = snn_is_quant8(in->type);
-  dw.constant = filter->lifetime == SNN_CONSTANT;
   dw.element = dw.quantized ? 1 : sizeof(float);
   dw.in_form = snn_stored(in);
   dw.weight_form = snn_stored(filter);
   if (filter->type == ANEURALNETWORKS_TENSOR_QUANT8_SYMM_PER_CHANNEL) dw.weight_form.zero_point = 0;
   dw.taps = (size_t)filter->dims[1] * filter->dims[2];
-  SNN_CHECK(node, dw.taps <= UINT32_MAX / 8 / filter->dims[3], "the filter is too large");
-  SNN_TRY(plan_scratch(node, &dw));
+  SNN_CHECK(node, dw.taps <= UINT32_MAX / 16 / filter->dims[3], "the filter is too large");
+  dw.listed = snn_align(dw.taps, dw.kernels->dw_group);
   return build(node, &dw);
 }
 
@@ -105,47 +108,46 @@ typedef struct {
   const Depthwise *dw;
   const char *in; /* one image, with as many channels as the output */
   char *out;      /* one image */
-  const void *weights, *bias;
+  const char *zeros;
+  const char **taps;
+  const float *weights, *bias;
+  SnnQDepthwise packed;
 } Job;
 
-/* The taps of a direction that lie inside for input position `at` of tap 0: [begin, end). */
-static void inside(const SnnAxis *axis, int64_t at, uint32_t *begin, uint32_t *end) {
-  int64_t first = at < 0 ? (-at + axis->dilation - 1) / axis->dilation : 0;
-  int64_t last = at < axis->in ? (axis->in - at + axis->dilation - 1) / axis->dilation : 0;
-  if (last > axis->filter) last = axis->filter;
-  *begin = (uint32_t)first;
-  *end = (uint32_t)(last < first ? first : last);
+/* Lists the taps of output position (line, column) and computes `pixels` positions from there on; they must read the same taps. */
+static void run_pixels(const Job *job, size_t line, size_t column, uint32_t pixels) {
+  const Depthwise *dw = job->dw;
+  const SnnAxis *y = &dw->window.y, *x = &dw->window.x;
+  size_t pixel = (size_t)dw->out.channels * dw->element;
+  int64_t iy = (int64_t)line * y->stride - y->before, ix0 = (int64_t)column * x->stride - x->before;
+  size_t t = 0;
+  for (int32_t ky = 0; ky < y->filter; ky++, iy += y->dilation) {
+    const char *from = iy >= 0 && iy < y->in ? job->in + (size_t)iy * dw->line : job->zeros;
+    int64_t ix = ix0;
+    for (int32_t kx = 0; kx < x->filter; kx++, ix += x->dilation) {
+      job->taps[t++] = ix >= 0 && ix < x->in ? from + (size_t)ix * pixel : job->zeros;
+    }
+  }
+  for (; t < dw->listed; t++) job->taps[t] = job->taps[0];
+  SnnPixels run = {job->taps, (uint32_t)dw->taps, (size_t)x->stride * pixel, pixels, dw->out.channels,
+                   job->out + (line * dw->out.width + column) * pixel, pixel};
+  if (dw->quantized) dw->kernels->q_depthwise(&job->packed, &run);
+  else dw->kernels->f_depthwise[dw->float_kernel](job->weights, job->bias, dw->lo, dw->hi, &run);
 }
 
 static void run_lines(void *arg, size_t begin, size_t end) {
   const Job *job = arg;
   const Depthwise *dw = job->dw;
-  const SnnAxis *y = &dw->window.y, *x = &dw->window.x;
-  size_t channels = dw->out.channels, width = dw->window.in.width, weight = dw->quantized ? sizeof(int16_t) : sizeof(float);
-  SnnTaps taps = {.in_row = width * channels * (size_t)y->dilation, .in_column = channels * (size_t)x->dilation,
-                  .weight_row = (size_t)x->filter * channels, .weight_column = channels, .channels = (uint32_t)channels};
+  const SnnAxis *x = &dw->window.x;
+  /* Columns whose taps all lie inside are one run; those at the edges go one by one. */
+  int64_t reach = (int64_t)(x->filter - 1) * x->dilation, last = x->in - 1 - reach + x->before;
+  int64_t first = (x->before + x->stride - 1) / x->stride, past = last < 0 ? 0 : last / x->stride + 1;
+  size_t width = dw->out.width, inner = (size_t)first < width ? (size_t)first : width;
+  size_t outer = past < first ? inner : (size_t)past < width ? (size_t)past : width;
   for (size_t line = begin; line < end; line++) {
-    int64_t iy = (int64_t)line * y->stride - y->before;
-    uint32_t y0, y1;
-    inside(y, iy, &y0, &y1);
-    for (size_t column = 0; column < dw->out.width; column++) {
-      int64_t ix = (int64_t)column * x->stride - x->before;
-      uint32_t x0, x1;
-      inside(x, ix, &x0, &x1);
-      taps.rows = y1 - y0;
-      taps.columns = x1 - x0;
-      if (taps.columns == 0) taps.rows = 0;
-      size_t at = 0, tap = 0;
-      if (taps.rows > 0) {
-        at = ((size_t)(iy + (int64_t)y0 * y->dilation) * width + (size_t)(ix + (int64_t)x0 * x->dilation)) * channels;
-        tap = y0 * taps.weight_row + x0 * channels;
-      }
-      taps.in = job->in + at * dw->element;
-      taps.weights = (const char *)job->weights + tap * weight;
-      taps.out = job->out + (line * dw->out.width + column) * channels * dw->element;
-      if (dw->quantized) dw->kernels->q_depthwise(&taps, dw->in_form, job->bias, &dw->requant);
-      else dw->kernels->f_depthwise[dw->float_kernel](&taps, job->bias, dw->lo, dw->hi);
-    }
+    for (size_t column = 0; column < inner; column++) run_pixels(job, line, column, 1);
+    if (outer > inner) run_pixels(job, line, inner, (uint32_t)(outer - inner));
+    for (size_t column = outer; column < width; column++) run_pixels(job, line, column, 1);
   }
 }
 
@@ -171,10 +173,13 @@ int snn_depthwise_execute(SnnNode *node) {
     in = scratch + dw->nhwc_in;
     out = scratch + dw->nhwc_out;
   }
-  Job job = {.dw = dw, .weights = node->in[CONV_FILTER]->data, .bias = node->in[CONV_BIAS]->data};
+  memset(scratch + dw->zeros, dw->quantized ? (uint8_t)dw->in_form.zero_point : 0, dw->line);
+  Job job = {.dw = dw, .zeros = scratch + dw->zeros, .taps = (const char **)(void *)(scratch + dw->pointers),
+             .weights = node->in[CONV_FILTER]->data, .bias = node->in[CONV_BIAS]->data};
   if (dw->quantized) {
-    if (!dw->constant) widen_weights(dw, node->in[CONV_FILTER], (int16_t *)(void *)(scratch + dw->weights_at));
-    job.weights = dw->constant ? (const void *)dw->weights : scratch + dw->weights_at;
+    if (dw->packed == NULL) pack(dw, node, scratch + dw->packed_at);
+    const void *packed = dw->packed ? dw->packed : scratch + dw->packed_at;
+    job.packed = snn_qdepthwise_at(dw->kernels, packed, dw->taps, dw->out.channels, dw->weight_form, dw->in_form, &dw->requant);
   }
   size_t in_image = (size_t)dw->window.in.height * dw->window.in.width * dw->window.in.channels;
   size_t out_image = (size_t)dw->out.height * dw->out.width * dw->out.channels, times = dw->out.channels / dw->window.in.channels;
@@ -185,7 +190,7 @@ int snn_depthwise_execute(SnnNode *node) {
       repeat_channels(scratch + dw->repeated, job.in, in_image, times, dw->element);
       job.in = scratch + dw->repeated;
     }
-    snn_parallel(node, dw->out.height, 1, run_lines, &job);
+    snn_parallel(node, dw->out.height, dw->out.height, run_lines, &job);
   }
   if (dw->window.nchw) snn_nhwc_to_nchw(node->out[0]->data, out, &dw->out, dw->element);
   return SNN_OK;

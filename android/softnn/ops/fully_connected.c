@@ -107,9 +107,7 @@ static void multiply_quantized(const SnnNode *node, const FullyConnected *fc, co
   uint8_t *out = node->out[0]->data;
   for (uint32_t row = 0; row < fc->batch; row += fc->tile_rows) {
     uint32_t rows = fc->batch - row < fc->tile_rows ? fc->batch - row : fc->tile_rows;
-    for (uint32_t i = 0; i < rows; i++) {
-      sums[i] = fc->kernels->q_convert(converted + i * stride, in + (size_t)(row + i) * fc->depth, fc->depth, fc->in_form);
-    }
+    fc->kernels->q_convert(converted, in + (size_t)row * fc->depth, rows, fc->depth, fc->in_form, matrix.row_factor ? sums : NULL);
     SnnTile tile = {converted, stride, rows, sums, out + (size_t)row * fc->units, fc->units};
     fc->kernels->q_multiply(&matrix, &fc->requant, &tile);
   }

@@ -78,7 +78,7 @@ static void fill_requant(const SnnNode *node, Matmul *m, int32_t *memory, size_t
     left[i] = scale.shift > 0 ? scale.shift : 0;
     right[i] = scale.shift < 0 ? -scale.shift : 0;
   }
-  m->requant = (SnnRequant){multiplier, left, right, scale.shift > 0, out->zero_point, -128, 127};
+  m->requant = (SnnRequant){multiplier, left, right, scale.shift < 0, true, out->zero_point, -128, 127};
 }
 
 static int build(SnnNode *node, const Matmul *draft) {
@@ -161,10 +161,8 @@ static void multiply_s8(const SnnNode *node, const Matmul *m, const char *rows, 
   char *converted = (char *)node->scratch + m->converted_at;
   int32_t *sums = (int32_t *)(void *)((char *)node->scratch + m->sums_at);
   size_t stride = snn_converted_bytes(m->kernels, m->depth);
-  for (uint32_t i = 0; i < count; i++) {
-    sums[i] = m->kernels->q_convert(converted + i * stride, (const uint8_t *)rows + (size_t)i * m->depth, m->depth, m->form_a);
-  }
   SnnQMatrix matrix = snn_qmatrix_at(m->kernels, packed, m->columns, m->depth, m->form_b);
+  m->kernels->q_convert(converted, (const uint8_t *)rows, count, m->depth, m->form_a, matrix.row_factor ? sums : NULL);
   SnnTile tile = {converted, stride, count, sums, out, m->columns};
   m->kernels->q_multiply(&matrix, &m->requant, &tile);
 }

@@ -1,0 +1,190 @@
+/* Products of converted rows with packed weights; included by kernels_body.h. */
+
+#ifdef SNN_DOT8
+enum { Q_UNIT = 4, Q_ELEMENT = 1 };
+#else
+enum { Q_UNIT = 2, Q_ELEMENT = 2 };
+#endif
+
+/* What the output stage needs of one vector of channels. */
+typedef struct {
+  Multipliers multiplier;
+  VecI32 left, right, half;
+} Scale;
+
+SNN_INLINE Scale load_scale(const SnnRequant *r, size_t channel) {
+  VecI32 right = load_i32(r->right + channel);
+  VecI32 half = (VecI32)(((VecU32)splat_i32(1) << (VecU32)right) >> 1);
+  return (Scale){load_multipliers(r->multiplier + channel), load_i32(r->left + channel), right, half};
+}
+
+/* snn_multiply; `simple`: no left shifts, all right shifts at least 1, and |acc| < 2^30. */
+SNN_INLINE VecI32 scale_i32(VecI32 acc, const Scale *s, bool simple) {
+  if (simple) return rdbpot_small_i32(srdhm_i32(acc, s->multiplier), s->right, s->half);
+  acc = (VecI32)((VecU32)acc << (VecU32)s->left);
+  return rdbpot_i32(srdhm_i32(acc, s->multiplier), s->right);
+}
+
+/* 4 bytes of a converted row in every lane. */
+SNN_INLINE VecI32 splat_unit(const char *a) { return splat_i32(SNN_LOAD(int32_t, a)); }
+
+SNN_INLINE VecI32 multiply_unit(VecI32 acc, VecI32 a, VecI32 w) {
+#ifdef SNN_DOT8
+  return dot8(acc, a, w);
+#else
+  return add_i32(acc, madd_i16((VecI16)a, (VecI16)w));
+#endif
+}
+
+/* Scales `rows` x `vectors` accumulators and stores them as bytes, four vectors at a time. */
+SNN_INLINE void q_store(const int rows, const int vectors, VecI32 acc[SNN_Q_ROWS][SNN_Q_VECTORS], const SnnRequant *r, const Narrow *narrow,
+                        bool simple, uint8_t *out, size_t stride, uint32_t n0, size_t columns) {
+  Scale scale[SNN_Q_VECTORS];
+  SNN_UNROLL for (int j = 0; j < vectors; j++) scale[j] = load_scale(r, n0 + j * SNN_LANES);
+  const int per_group = 4 / vectors; /* rows */
+  SNN_UNROLL for (int i = 0; i < rows; i += per_group) {
+    VecI32 four[4];
+    SNN_UNROLL for (int q = 0; q < 4; q++) {
+      int row = i + q / vectors < rows ? i + q / vectors : rows - 1;
+      four[q] = scale_i32(acc[row][q % vectors], &scale[q % vectors], simple);
+    }
+    uint8_t bytes[SNN_VECTOR_BYTES];
+    SNN_STORE(bytes, narrow_ordered(four[0], four[1], four[2], four[3], narrow));
+    SNN_UNROLL for (int q = 0; q < per_group; q++) {
+      if (i + q >= rows) continue;
+      uint8_t *to = out + (i + q) * stride;
+      const uint8_t *from = bytes + q * vectors * SNN_LANES;
+      if (columns >= (size_t)(vectors * SNN_LANES)) memcpy(to, from, (size_t)vectors * SNN_LANES);
+      else copy_part(to, from, columns);
+    }
+  }
+}
+
+/* `rows` x `vectors` of one panel; both are constants after inlining. */
+SNN_INLINE void q_block(const int rows, const int vectors, const SnnQMatrix *m, const SnnRequant *r, const Narrow *narrow, bool simple,
+                        const SnnTile *tile, uint32_t row0, uint32_t n0, const char *panel) {
+  VecI32 acc[SNN_Q_ROWS][SNN_Q_VECTORS];
+  const char *a = (const char *)tile->a + row0 * tile->a_stride;
+  SNN_UNROLL for (int i = 0; i < rows; i++) {
+    VecI32 start = splat_i32(m->row_factor ? (int32_t)((uint32_t)m->row_factor * (uint32_t)tile->row_sums[row0 + (uint32_t)i]) : 0);
+    SNN_UNROLL for (int j = 0; j < vectors; j++) acc[i][j] = add_i32(start, load_i32(m->bias + n0 + j * SNN_LANES));
+  }
+  for (uint32_t k = 0; k < m->k; k += Q_UNIT) {
+    VecI32 w[SNN_Q_VECTORS];
+    SNN_UNROLL for (int j = 0; j < vectors; j++) w[j] = SNN_LOAD(VecI32, panel + j * SNN_VECTOR_BYTES);
+    SNN_UNROLL for (int i = 0; i < rows; i++) {
+      VecI32 x = splat_unit(a + i * tile->a_stride);
+      SNN_UNROLL for (int j = 0; j < vectors; j++) acc[i][j] = multiply_unit(acc[i][j], x, w[j]);
+    }
+    panel += SNN_Q_VECTORS * SNN_VECTOR_BYTES;
+    a += 4;
+  }
+  uint8_t *out = (uint8_t *)tile->out + row0 * tile->out_stride + n0;
+  q_store(rows, vectors, acc, r, narrow, simple, out, tile->out_stride, n0, m->n - n0);
+}
+
+#define Q_CASE(rows) case rows: q_block(rows, vectors, m, r, narrow, simple, tile, row, n0, panel); break
+/* All rows of one panel. The last ones may not fill a block; SNN_Q_ROWS is at most 12. */
+SNN_INLINE void q_panel(const int vectors, const SnnQMatrix *m, const SnnRequant *r, const Narrow *narrow, const bool simple,
+                        const SnnTile *tile, uint32_t n0, const char *panel) {
+  uint32_t row = 0;
+  for (; row + SNN_Q_ROWS <= tile->rows; row += SNN_Q_ROWS) {
+    q_block(SNN_Q_ROWS, vectors, m, r, narrow, simple, tile, row, n0, panel);
+  }
+  switch (tile->rows - row) {
+    Q_CASE(1);
+    Q_CASE(2);
+    Q_CASE(3);
+#if SNN_Q_ROWS > 4
+    Q_CASE(4);
+    Q_CASE(5);
+#endif
+#if SNN_Q_ROWS > 6
+    Q_CASE(6);
+    Q_CASE(7);
+#endif
+#if SNN_Q_ROWS > 8
+    Q_CASE(8);
+    Q_CASE(9);
+    Q_CASE(10);
+    Q_CASE(11);
+#endif
+    default: break;
+  }
+}
+
+/* Four forms, so that the branches stay outside. */
+static void q_panel_simple(const SnnQMatrix *m, const SnnRequant *r, const Narrow *n, const SnnTile *tile, uint32_t n0, const char *panel) {
+  q_panel(SNN_Q_VECTORS, m, r, n, true, tile, n0, panel);
+}
+static void q_panel_narrow(const SnnQMatrix *m, const SnnRequant *r, const Narrow *n, const SnnTile *tile, uint32_t n0, const char *panel) {
+  q_panel(1, m, r, n, true, tile, n0, panel);
+}
+static void q_panel_any(const SnnQMatrix *m, const SnnRequant *r, const Narrow *n, const SnnTile *tile, uint32_t n0, const char *panel) {
+  q_panel(SNN_Q_VECTORS, m, r, n, false, tile, n0, panel);
+}
+
+static void q_multiply(const SnnQMatrix *m, const SnnRequant *r, const SnnTile *tile) {
+  const char *panel = m->weights;
+  size_t panel_bytes = (size_t)SNN_Q_COLUMNS * snn_align(m->k, Q_UNIT) * Q_ELEMENT;
+  Narrow narrow = make_narrow(r->is_signed, r->zero_point, r->lo, r->hi);
+  bool simple = m->bounded && r->plain;
+  for (uint32_t n0 = 0; n0 < m->n; n0 += SNN_Q_COLUMNS, panel += panel_bytes) {
+    if (!simple) q_panel_any(m, r, &narrow, tile, n0, panel);
+    else if (m->n - n0 <= SNN_LANES) q_panel_narrow(m, r, &narrow, tile, n0, panel);
+    else q_panel_simple(m, r, &narrow, tile, n0, panel);
+  }
+}
+
+/* --- conversion --- */
+
+#ifdef SNN_DOT8
+
+static void q_flip(uint8_t *to, const uint8_t *from, size_t count, uint8_t flip) {
+  for (size_t i = 0; i < count; i++) to[i] = from[i] ^ flip;
+}
+
+static void q_convert(void *converted, const uint8_t *stored, uint32_t rows, size_t depth, SnnStored form, int32_t *sums) {
+  size_t padded = snn_align(depth, Q_UNIT);
+  uint8_t *to = converted, flip = form.is_signed ? 0x80 : 0;
+  if (padded == depth) {
+    q_flip(to, stored, rows * depth, flip);
+  } else {
+    for (uint32_t i = 0; i < rows; i++) {
+      for (size_t k = depth; k < padded; k++) to[i * padded + k] = 0;
+      q_flip(to + i * padded, stored + i * depth, depth, flip);
+    }
+  }
+  for (uint32_t i = 0; sums != NULL && i < rows; i++) {
+    uint32_t sum = 0;
+    for (size_t k = 0; k < padded; k++) sum += to[i * padded + k];
+    sums[i] = (int32_t)sum;
+  }
+}
+
+#else
+
+static void q_widen(int16_t *to, const uint8_t *from, size_t count, SnnStored form) {
+  int16_t zero = (int16_t)form.zero_point;
+  if (form.is_signed) {
+    for (size_t i = 0; i < count; i++) to[i] = (int16_t)((int8_t)from[i] - zero);
+  } else {
+    for (size_t i = 0; i < count; i++) to[i] = (int16_t)(from[i] - zero);
+  }
+}
+
+static void q_convert(void *converted, const uint8_t *stored, uint32_t rows, size_t depth, SnnStored form, int32_t *sums) {
+  size_t padded = snn_align(depth, Q_UNIT);
+  int16_t *to = converted;
+  (void)sums;
+  if (padded == depth) {
+    q_widen(to, stored, rows * depth, form);
+    return;
+  }
+  for (uint32_t i = 0; i < rows; i++) {
+    q_widen(to + i * padded, stored + i * depth, depth, form);
+    to[i * padded + depth] = 0;
+  }
+}
+
+#endif
