@@ -20,9 +20,9 @@ CPU_US_PER_BYTE = 1 / 2_000
 DEVICE_US_PER_BYTE = 1 / 8_000
 BOUNDARY_US_PER_BYTE = 1 / 500
 #: Microseconds that each partition costs whatever it holds.
-PARTITION_US = 100.0
+PARTITION_US = 60.0
 #: Microseconds that each node costs on the CPU whatever it does.
-CPU_NODE_US = 5.0
+CPU_NODE_US = 30.0
 
 
 def _shape(tensor: Tensor | None) -> tuple[int, ...]:
@@ -111,11 +111,32 @@ class NodeCost:
     device_us: float
 
 
-def node_cost(node: Node) -> NodeCost:
-    """The estimate for one node."""
+#: How often the body of a WHILE is taken to run.
+LOOP_RUNS = 8
+
+
+def node_cost(node: Node, depth: int = 0) -> NodeCost:
+    """The estimate for one node; IF counts its dearer branch, WHILE some runs of its condition and body."""
     count, moved = macs(node), moved_bytes(node)
     cpu = CPU_NODE_US + count * CPU_US_PER_MAC + moved * CPU_US_PER_BYTE
-    return NodeCost(count, cpu, count * DEVICE_US_PER_MAC + moved * DEVICE_US_PER_BYTE)
+    device = count * DEVICE_US_PER_MAC + moved * DEVICE_US_PER_BYTE
+    if node.operator.name in ("IF", "WHILE") and node.operator.custom_code is None and depth < 4:
+        o = node.options
+        if node.operator.name == "IF":
+            branches = [_subgraph_us(node, i, depth) for i in (o.then_subgraph_index, o.else_subgraph_index)]
+            extra = max(branches)
+        else:
+            parts = [_subgraph_us(node, i, depth) for i in (o.cond_subgraph_index, o.body_subgraph_index)]
+            extra = LOOP_RUNS * sum(p[0] for p in parts), LOOP_RUNS * sum(p[1] for p in parts)
+        cpu, device = cpu + extra[0], device + extra[1]
+    return NodeCost(count, cpu, device)
+
+
+def _subgraph_us(node: Node, index: int, depth: int) -> tuple[float, float]:
+    if not 0 <= index < len(node.graph.subgraphs):
+        return 0.0, 0.0
+    costs = [node_cost(inner, depth + 1) for inner in node.graph.nodes(index)]
+    return sum(c.cpu_us for c in costs), sum(c.device_us for c in costs)
 
 
 def partition_us(boundary_bytes: int) -> float:

@@ -78,7 +78,8 @@ def with_remedy(node: Node, target: Target, reason: Reason) -> Reason:
         higher = Target(level, device_selected=target.device_selected, rewrites=target.rewrites)
         if decide(node, higher).reason is None:
             return replace(reason, lifted_by=f"feature level {level}")
-    if reason.lifted_by is not None and reason.lifted_by.startswith("feature level"):
+    lift = reason.lifted_by or ""
+    if lift.startswith("feature level") or lift.removeprefix("rewrite ") in target.rewrites:
         return replace(reason, lifted_by=None)  # lifts this rule, not the refusal
     return reason
 
