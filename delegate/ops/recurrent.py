@@ -314,7 +314,7 @@ def _bidirectional_lstm_tflite(case: Case) -> None:
     case.need(not tflite.hybrid(case, 2), "hybrid-operator", case.input(2), "8-bit", "FLOAT32")
 
 
-# -- RNN, SVDF ----------------------------------------------------------------------------------------------------------------------
+# -- RNN, SVDF --------------------------------------------------------------------------------------------------------
 
 
 def check_rnn(case: Case, name: str, rank: int) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from nnapi_toolkit.delegate.nnapi import QUANT8
 from nnapi_toolkit.delegate.ops import tflite
 from nnapi_toolkit.delegate.ops.base import Case, CheckFunction, LowerFunction, OperatorRule
-from nnapi_toolkit.schema.enums import TensorType
 
 if TYPE_CHECKING:
     from nnapi_toolkit.delegate.program import ProgramBuilder

@@ -7,13 +7,12 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.delegate.graph import Node, Tensor
 from nnapi_toolkit.delegate.ops.base import Case, Refusal
 from nnapi_toolkit.delegate.ops.gather import strided_slices
 from nnapi_toolkit.delegate.target import Target
 from nnapi_toolkit.schema.enums import TensorType
+from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Thunk = Callable[[], Array]

@@ -14,12 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.delegate.errors import UnsupportedError
 from nnapi_toolkit.delegate.graph import Graph, Node, Operator, Subgraph, Tensor
 from nnapi_toolkit.delegate.rewrites.evaluate import evaluate
 from nnapi_toolkit.delegate.shapes import ShapeError, infer
+from numpy.typing import NDArray
 
 #: Name of the rewrite.
 CONSTANT_FOLDING = "constant-folding"

@@ -6,7 +6,6 @@ from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
-
 from nnapi_toolkit.delegate.nnapi import OperandCode
 from nnapi_toolkit.delegate.ops import concatenation, fully_connected, gather, space
 from nnapi_toolkit.delegate.ops.base import Case, Operand
