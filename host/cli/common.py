@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from nnapi_toolkit.delegate.partition import PlanOptions
 
 EXIT_NEGATIVE = 1
 EXIT_USAGE = 2
@@ -26,7 +29,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON docu
 
 
 def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options that decide what is delegated."""
+    """Adds the options that decide what is delegated; `make_plan_options` reads them."""
     for option in reversed(
         (
             click.option(
@@ -49,10 +52,45 @@ def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 help="Leave partitions of fewer nodes to the CPU.",
             ),
             click.option("--no-rewrites", is_flag=True, help="Delegate nodes only as they stand."),
+            click.option(
+                "--include",
+                metavar="NODES",
+                default=None,
+                help="Delegate only these: indices, ranges, operators: 3,7-9,1:4,CONV_2D (1:4 is node 4 of subgraph 1).",
+            ),
+            click.option(
+                "--exclude", metavar="NODES", default=None, help="Leave these to the CPU, written the same way."
+            ),
         )
     ):
         function = option(function)
     return function
+
+
+#: The parameters that `plan_options` adds.
+PLAN_PARAMETERS = ("strategy", "max_partitions", "min_nodes", "no_rewrites", "include", "exclude")
+
+
+def make_plan_options(given: Mapping[str, Any]) -> PlanOptions:
+    """`PlanOptions` from a command's parameters.
+
+    Raises:
+        click.BadParameter: A list of nodes that names none.
+    """
+    from nnapi_toolkit.delegate.partition import PlanOptions
+    from nnapi_toolkit.delegate.selection import NodeSelection
+
+    values: dict[str, Any] = {"strategy": given["strategy"], "rewrites": not given["no_rewrites"]}
+    for name in ("max_partitions", "min_nodes"):
+        if given[name] is not None:
+            values[name] = given[name]
+    for name in ("include", "exclude"):
+        if given[name] is not None:
+            try:
+                values[name] = NodeSelection.parse(given[name])
+            except ValueError as error:
+                raise click.BadParameter(str(error), param_hint=f"--{name}") from error
+    return PlanOptions(**values)
 
 
 def emit(document: Any) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from nnapi_toolkit.cli.common import JSON, MODEL, emit, parse_levels, plan_options
+from nnapi_toolkit.cli.common import JSON, MODEL, emit, make_plan_options, parse_levels, plan_options
 
 
 @click.command()
@@ -97,19 +97,8 @@ def describe(graph: Any, model: Path) -> dict[str, Any]:
 @plan_options
 @click.option("--nodes", is_flag=True, help="List every node, not only those on the CPU.")
 @JSON
-def partition(
-    model: Path,
-    levels: str | None,
-    device: str | None,
-    strategy: str,
-    max_partitions: int | None,
-    min_nodes: int | None,
-    no_rewrites: bool,
-    nodes: bool,
-    as_json: bool,
-) -> int:
+def partition(model: Path, levels: str | None, device: str | None, nodes: bool, as_json: bool, **given: Any) -> int:
     """Say node by node what NNAPI takes at a feature level, and why not otherwise."""
-    from nnapi_toolkit.cli.run import make_plan_options
     from nnapi_toolkit.delegate.graph import Graph
     from nnapi_toolkit.delegate.partition import make_plan
     from nnapi_toolkit.delegate.target import Target
@@ -117,7 +106,7 @@ def partition(
 
     if levels is not None and device is not None:
         raise click.UsageError("give --feature-level or --device, not both")
-    options = make_plan_options(strategy, max_partitions, min_nodes, no_rewrites)
+    options = make_plan_options(given)
     graph = Graph.open(model)
     if device is not None:
         from nnapi_toolkit.session import Session, SessionOptions
@@ -126,7 +115,7 @@ def partition(
             plans = [session.plan]
     else:
         plans = [make_plan(graph, Target(level), options) for level in parse_levels(levels or "8")]
-    several = (levels is not None and len(plans) > 1) or (levels is not None and not levels.isdigit())
+    several = levels is not None and not levels.strip().isdigit()
     if as_json:
         documents = [plan.to_json(str(model)) for plan in plans]
         emit(documents if several else documents[0])

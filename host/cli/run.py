@@ -7,19 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import click
-from nnapi_toolkit.cli.common import DEVICE, EXIT_NEGATIVE, JSON, MODEL, emit, plan_options, push_progress
-
-
-def make_plan_options(strategy: str, max_partitions: int | None, min_nodes: int | None, no_rewrites: bool) -> Any:
-    """`PlanOptions` from the command line's words."""
-    from nnapi_toolkit.delegate.partition import PlanOptions
-
-    given: dict[str, Any] = {"strategy": strategy, "rewrites": not no_rewrites}
-    if max_partitions is not None:
-        given["max_partitions"] = max_partitions
-    if min_nodes is not None:
-        given["min_nodes"] = min_nodes
-    return PlanOptions(**given)
+from nnapi_toolkit.cli.common import (
+    DEVICE,
+    EXIT_NEGATIVE,
+    JSON,
+    MODEL,
+    emit,
+    make_plan_options,
+    plan_options,
+    push_progress,
+)
 
 
 def session_options(function: Any) -> Any:
@@ -60,7 +57,7 @@ def make_session_options(**given: Any) -> Any:
     preferences = {"low-power": 0, "fast-single-answer": 1, "sustained-speed": 2, None: None}
     priorities = {"low": 90, "medium": 100, "high": 110, None: None}
     return SessionOptions(
-        plan=make_plan_options(given["strategy"], given["max_partitions"], given["min_nodes"], given["no_rewrites"]),
+        plan=make_plan_options(given),
         feature_level=given["feature_level"],
         accelerator=given["accelerator"],
         preference=preferences[given["preference"]],
