@@ -80,6 +80,25 @@ typedef struct {
   bool bounded;
 } SnnQDepthwise;
 
+/* multiplier >> right, right at least 1; see SnnRequant.plain. */
+typedef struct {
+  int32_t multiplier, right;
+} SnnMultiplierPair;
+
+/* One operand of a quantised addition: ((value - zero point) << 20) * multiplier >> right, as snn_multiply rounds. */
+typedef struct {
+  SnnStored form;
+  int32_t multiplier, right; /* right 0: the factor is one half */
+} SnnAddend;
+
+/* ADD, SUB and MUL of bytes. Steps are 1, or 0 for an operand that stands. */
+typedef struct {
+  SnnAddend a, b; /* MUL uses the forms alone */
+  bool subtract, is_signed;
+  SnnMultiplierPair output;
+  int32_t zero_point, lo, hi;
+} SnnQPair;
+
 typedef struct {
   const char *name;
   uint32_t q_rows, q_columns, q_unit, q_element; /* tile height, panel width, depth unit, bytes of a converted input element */
@@ -98,6 +117,9 @@ typedef struct {
   void (*f_average)(const SnnTaps *taps, float lo, float hi);
   void (*f_max)(const SnnTaps *taps, float lo, float hi);
   void (*f_l2)(const SnnTaps *taps, float lo, float hi);
+  /* Rows of quantised arithmetic; they do as many elements as fill vectors and return their number. */
+  size_t (*q_add)(const SnnQPair *pair, const uint8_t *a, ptrdiff_t step_a, const uint8_t *b, ptrdiff_t step_b, uint8_t *out, size_t count);
+  size_t (*q_mul)(const SnnQPair *pair, const uint8_t *a, ptrdiff_t step_a, const uint8_t *b, ptrdiff_t step_b, uint8_t *out, size_t count);
 } SnnKernels;
 
 /* The best table for this machine. snn_kernels_find: the one called `name`, NULL when it is unknown or cannot run here (for tests). */

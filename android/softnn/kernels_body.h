@@ -39,6 +39,7 @@
 
 #include "kernels_depthwise.h"
 #include "kernels_pool.h"
+#include "kernels_row.h"
 
 const SnnKernels SNN_TABLE = {
     .name = SNN_TABLE_NAME,
@@ -65,4 +66,6 @@ const SnnKernels SNN_TABLE = {
     .f_average = f_average,
     .f_max = f_max,
     .f_l2 = f_l2,
+    .q_add = q_add,
+    .q_mul = q_mul,
 };

@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "../broadcast.h"
+#include "../kernels.h"
 #include "../numeric.h"
 #include "../shape.h"
 
@@ -12,6 +13,8 @@ typedef struct {
   int32_t zero_point, low, high; /* quantised output */
   int32_t zero_a, zero_b;       /* MUL */
   SnnMultiplier output;
+  const SnnKernels *kernels;    /* NULL: the scales are too unusual for them */
+  SnnQPair pair;
   int32_t a[256], b[256];       /* the operands by their stored byte: scaled to a common step (ADD, SUB), requantised (MAXIMUM, MINIMUM) */
 } Elementwise;
 
@@ -111,7 +114,7 @@ static inline uint8_t finish(const Elementwise *e, int32_t raw) {
 
 /* SUB has its second table negated. */
 #define AT(first, second) const int32_t x = e->a[(first)], y = e->b[(second)]
-PLAIN_ROW(add_quantized, uint8_t, finish(e, x + y))
+PLAIN_ROW(add_tables, uint8_t, finish(e, x + y))
 PLAIN_ROW(max_quantized, uint8_t, (uint8_t)(x < y ? y : x))
 PLAIN_ROW(min_quantized, uint8_t, (uint8_t)(y < x ? y : x))
 #undef AT
@@ -121,6 +124,22 @@ PLAIN_ROW(mul_u8, uint8_t, finish(e, x * y))
 #define AT(first, second) const int32_t x = (int8_t)(first) - e->zero_a, y = (int8_t)(second) - e->zero_b
 PLAIN_ROW(mul_s8, uint8_t, finish(e, x * y))
 #undef AT
+
+/* The kernel takes what fills its vectors, the plain loop the rest. */
+static void add_quantized(ROW_ARGUMENTS) {
+  const Elementwise *e = context;
+  size_t done = e->kernels ? e->kernels->q_add(&e->pair, a_data, step_a, b_data, step_b, out_data, count) : 0;
+  add_tables(context, (const uint8_t *)a_data + done * (size_t)step_a, step_a, (const uint8_t *)b_data + done * (size_t)step_b, step_b,
+             (uint8_t *)out_data + done, count - done);
+}
+
+static void mul_quantized(ROW_ARGUMENTS) {
+  const Elementwise *e = context;
+  size_t done = e->kernels ? e->kernels->q_mul(&e->pair, a_data, step_a, b_data, step_b, out_data, count) : 0;
+  SnnPairRow rest = e->pair.is_signed ? mul_s8 : mul_u8;
+  rest(context, (const uint8_t *)a_data + done * (size_t)step_a, step_a, (const uint8_t *)b_data + done * (size_t)step_b, step_b,
+       (uint8_t *)out_data + done, count - done);
+}
 
 static SnnPairRow float_row(int32_t code) {
   switch (code) {
@@ -145,9 +164,9 @@ static SnnPairRow i32_row(int32_t code) {
   }
 }
 
-static SnnPairRow quantized_row(int32_t code, bool is_signed) {
+static SnnPairRow quantized_row(int32_t code) {
   switch (code) {
-    case ANEURALNETWORKS_MUL: return is_signed ? mul_s8 : mul_u8;
+    case ANEURALNETWORKS_MUL: return mul_quantized;
     case ANEURALNETWORKS_MAXIMUM: return max_quantized;
     case ANEURALNETWORKS_MINIMUM: return min_quantized;
     default: return add_quantized;
@@ -159,6 +178,21 @@ static SnnPairRow quantized_row(int32_t code, bool is_signed) {
 static int32_t stored_byte(const SnnTensor *t, uint32_t byte) {
   uint8_t stored = (uint8_t)byte;
   return snn_load8(t->type, &stored, 0);
+}
+
+static SnnStored stored_form(const SnnTensor *t) { return (SnnStored){t->type != ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, t->zero_point}; }
+
+/* The same arithmetic, told to the kernels. They expect factors below one half. */
+static void describe_pair(const SnnNode *node, Elementwise *e, SnnMultiplier scale_a, SnnMultiplier scale_b) {
+  e->pair = (SnnQPair){.a = {stored_form(node->in[0]), scale_a.multiplier, -scale_a.shift},
+                       .b = {stored_form(node->in[1]), scale_b.multiplier, -scale_b.shift},
+                       .subtract = node->op->code == ANEURALNETWORKS_SUB,
+                       .is_signed = node->in[0]->type != ANEURALNETWORKS_TENSOR_QUANT8_ASYMM,
+                       .output = {e->output.multiplier, -e->output.shift},
+                       .zero_point = e->zero_point,
+                       .lo = e->low,
+                       .hi = e->high};
+  if (e->output.shift < 0) e->kernels = snn_kernels();
 }
 
 /* ADD and SUB: both operands times 2^20 and their share of twice the larger scale. */
@@ -173,6 +207,7 @@ static void scale_tables(const SnnNode *node, Elementwise *e) {
     e->a[i] = snn_multiply((stored_byte(a, i) - a->zero_point) * (1 << LEFT), scale_a);
     e->b[i] = sign * snn_multiply((stored_byte(b, i) - b->zero_point) * (1 << LEFT), scale_b);
   }
+  describe_pair(node, e, scale_a, scale_b);
 }
 
 static int prepare_quantized(SnnNode *node, Elementwise *e, int32_t fuse) {
@@ -187,6 +222,7 @@ static int prepare_quantized(SnnNode *node, Elementwise *e, int32_t fuse) {
     case ANEURALNETWORKS_MUL: {
       float multiplier = a->scale * b->scale / out->scale;
       e->output = snn_quantize_multiplier(multiplier);
+      describe_pair(node, e, (SnnMultiplier){0, 0}, (SnnMultiplier){0, 0});
       break;
     }
     default:
@@ -207,7 +243,7 @@ static int prepare(SnnNode *node) {
   if (e == NULL) return SNN_NO_MEMORY;
   e->pairs = pairs;
   if (snn_is_quant8(type)) {
-    e->row = quantized_row(code, type == ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED);
+    e->row = quantized_row(code);
     return prepare_quantized(node, e, fuse);
   }
   SNN_TRY(snn_fused_range_float(node, fuse, &e->lo, &e->hi));
