@@ -1,7 +1,7 @@
 """exp, reciprocal, logarithm and inverse root in the fixed-point arithmetic of the TFLite quantised kernels.
 
-All arrays are int64 and hold int32 values; Qm.n is a number with m integer bits. The algorithms and constants are those
-of gemmlowp's fixed-point functions, which LiteRT's kernels call.
+All arrays are int64 and hold int32 (or int16, with `bits` 16) values; Qm is a number with m integer bits. The
+algorithms and constants are those of gemmlowp's fixed-point functions, which LiteRT's kernels call.
 """
 
 from __future__ import annotations
@@ -32,58 +32,70 @@ _48_OVER_17 = 1515870810
 _MINUS_32_OVER_17 = -1010580540
 
 
-def multiply(a: Int64, b: Int64 | int) -> Int64:
+def _constant(raw: int, bits: int) -> int:
+    """A constant given for 32 bits, rounded to the numbers of `bits` bits."""
+    return raw if bits == 32 else (raw + (1 << (31 - bits))) >> (32 - bits)
+
+
+def multiply(a: Int64, b: Int64 | int, bits: int = 32) -> Int64:
     """Rounding doubling high product; integer bits add up."""
-    return np.minimum((a * b + (1 << 30)) >> 31, INT32_MAX)
+    return np.minimum((a * b + (1 << (bits - 2))) >> (bits - 1), (1 << (bits - 1)) - 1)
 
 
-def shift_left(values: Int64, bits: int | Int64) -> Int64:
-    """values * 2^bits, saturated to int32; bits from 0 to 31."""
-    return np.clip(values << np.minimum(bits, 31), INT32_MIN, INT32_MAX)
+def shift_left(values: Int64, shift: int | Int64, bits: int = 32) -> Int64:
+    """values * 2^shift, saturated to `bits` bits; shifts from 0 to 31."""
+    limit = 1 << (bits - 1)
+    return np.clip(values << np.minimum(shift, 31), -limit, limit - 1)
 
 
 def leading_zeros(values: Int64) -> Int64:
     """Leading zero bits of non-negative int32 values."""
-    bits = np.frexp(values.astype(np.float64))[1]
-    return np.where(values == 0, 32, 32 - bits).astype(np.int64)
+    used = np.frexp(values.astype(np.float64))[1]
+    return np.where(values == 0, 32, 32 - used).astype(np.int64)
 
 
-def exp_on_negative_values(values: Int64, integer_bits: int) -> Int64:
-    """exp of non-positive Qm numbers, in Q0.31."""
-    fraction_bits = 31 - integer_bits
+def exp_on_negative_values(values: Int64, integer_bits: int, bits: int = 32) -> Int64:
+    """exp of non-positive Qm numbers, in Q0."""
+    fraction_bits = bits - 1 - integer_bits
     quarter = 1 << (fraction_bits - 2)
     remainder = (values & (quarter - 1)) - quarter
-    result = _exp_in_last_quarter(shift_left(remainder, integer_bits))
+    result = _exp_in_last_quarter(shift_left(remainder, integer_bits, bits), bits)
     rest = remainder - values
     for exponent, factor in _EXP_STEPS:
         if integer_bits > exponent:
             chosen = (rest >> (fraction_bits + exponent)) & 1
-            result = np.where(chosen == 1, multiply(result, factor), result)
+            result = np.where(chosen == 1, multiply(result, _constant(factor, bits), bits), result)
     if integer_bits > 5:
-        clamp = -(1 << (fraction_bits + 5))
-        result = np.where(values < clamp, 0, result)
-    return np.where(values == 0, INT32_MAX, result)
+        result = np.where(values < -(1 << (fraction_bits + 5)), 0, result)
+    return np.where(values == 0, (1 << (bits - 1)) - 1, result)
 
 
-def _exp_in_last_quarter(values: Int64) -> Int64:
-    """exp on [-1/4, 0), Q0.31: a fourth-order expansion around -1/8."""
-    x = values + (1 << 28)
-    x2 = multiply(x, x)
-    x3 = multiply(x2, x)
-    quarter_x4 = rounding_divide_by_pot(multiply(x2, x2), 2)
-    tail = rounding_divide_by_pot(multiply(quarter_x4 + x3, _ONE_THIRD) + x2, 1)
-    return _EXP_MINUS_EIGHTH + multiply(x + tail, _EXP_MINUS_EIGHTH)
+def _exp_in_last_quarter(values: Int64, bits: int) -> Int64:
+    """exp on [-1/4, 0) in Q0: a fourth-order expansion around -1/8."""
+    x = values + (1 << (bits - 4))
+    x2 = multiply(x, x, bits)
+    x3 = multiply(x2, x, bits)
+    quarter_x4 = rounding_divide_by_pot(multiply(x2, x2, bits), 2)
+    tail = multiply(quarter_x4 + x3, _constant(_ONE_THIRD, bits), bits) + x2
+    middle = _constant(_EXP_MINUS_EIGHTH, bits)
+    product = multiply(x + rounding_divide_by_pot(tail, 1), middle, bits)
+    return np.minimum(middle + product, (1 << (bits - 1)) - 1)
 
 
-def one_over_one_plus_x(values: Int64) -> Int64:
-    """1 / (1 + x) for x in [0, 1], Q0.31, by three Newton steps."""
-    total = values + INT32_MAX
+def _newton_reciprocal(values: Int64, bits: int) -> Int64:
+    """2 / (1 + x) for x in [0, 1] in Q2, by three Newton steps."""
+    total = values + (1 << (bits - 1)) - 1
     half_denominator = truncating_shift(total + np.where(total >= 0, 1, -1), 1)
-    x = _48_OVER_17 + multiply(half_denominator, _MINUS_32_OVER_17)
+    x = _constant(_48_OVER_17, bits) + multiply(half_denominator, _constant(_MINUS_32_OVER_17, bits), bits)
     for _ in range(3):
-        error = (1 << 29) - multiply(half_denominator, x)
-        x = x + shift_left(multiply(x, error), 2)
-    return shift_left(x, 1)
+        error = (1 << (bits - 3)) - multiply(half_denominator, x, bits)
+        x = x + shift_left(multiply(x, error, bits), 2, bits)
+    return x
+
+
+def one_over_one_plus_x(values: Int64, bits: int = 32) -> Int64:
+    """1 / (1 + x) for x in [0, 1], Q0."""
+    return shift_left(_newton_reciprocal(values, bits), 1, bits)
 
 
 def reciprocal(values: Int64, integer_bits: int) -> tuple[Int64, Int64]:
@@ -93,30 +105,19 @@ def reciprocal(values: Int64, integer_bits: int) -> tuple[Int64, Int64]:
     return one_over_one_plus_x(fraction), integer_bits - headroom
 
 
-def logistic(values: Int64, integer_bits: int) -> Int64:
-    """1 / (1 + exp(-x)) of Qm numbers, in Q0.31."""
-    negative = np.where(values > 0, -values, values)
-    positive_side = one_over_one_plus_x(exp_on_negative_values(negative, integer_bits))
-    result = np.where(values > 0, positive_side, INT32_MAX - positive_side)
-    return np.where(values == 0, 1 << 30, result)
+def logistic(values: Int64, integer_bits: int, bits: int = 32) -> Int64:
+    """1 / (1 + exp(-x)) of Qm numbers, in Q0."""
+    exps = exp_on_negative_values(-np.abs(values), integer_bits, bits)
+    positive = one_over_one_plus_x(exps, bits)
+    result = np.where(values > 0, positive, (1 << (bits - 1)) - 1 - positive)
+    return np.where(values == 0, 1 << (bits - 2), result)
 
 
-def tanh(values: Int64, integer_bits: int) -> Int64:
-    """tanh of Qm numbers, in Q0.31."""
-    negative = np.where(values > 0, -values, values)
-    minus = _one_minus_over_one_plus(exp_on_negative_values(negative, integer_bits - 1))
-    return np.where(values == 0, 0, np.where(values > 0, minus, -minus))
-
-
-def _one_minus_over_one_plus(values: Int64) -> Int64:
-    """(1 - x) / (1 + x) for x in [0, 1], Q0.31."""
-    total = values + INT32_MAX
-    half_denominator = truncating_shift(total + np.where(total >= 0, 1, -1), 1)
-    x = _48_OVER_17 + multiply(half_denominator, _MINUS_32_OVER_17)
-    for _ in range(3):
-        error = (1 << 29) - multiply(half_denominator, x)
-        x = x + shift_left(multiply(x, error), 2)
-    return shift_left(x - (1 << 29), 2)
+def tanh(values: Int64, integer_bits: int, bits: int = 32) -> Int64:
+    """tanh of Qm numbers, in Q0."""
+    exps = exp_on_negative_values(-np.abs(values), integer_bits + 1, bits)
+    size = shift_left(_newton_reciprocal(exps, bits) - (1 << (bits - 3)), 2, bits)
+    return np.where(values == 0, 0, np.where(values > 0, size, -size))
 
 
 def log_of_at_least_one(values: Int64, input_bits: int, output_bits: int) -> Int64:
