@@ -15,12 +15,24 @@ from typing import Final
 from nnapi_toolkit.android.build import BuildResult, build
 from nnapi_toolkit.android.channel import DescriptorTransport, StreamChannel
 from nnapi_toolkit.android.errors import ProtocolError, ShimError, ShimLostError
+from nnapi_toolkit.android.frames import MAGIC
 from nnapi_toolkit.android.protocol import Hello, ShimClient
 from nnapi_toolkit.errors import AdbServerError, DeviceAbiError, DeviceError, DeviceStateError
 
 from .adbclient import AdbServer, ListedDevice, Stream
 from .adbshell import CommandResult, run_command
-from .base import START_SECONDS, Deadline, Device, DeviceInfo, DeviceSession, Progress, SideData, feature_level_of
+from .base import (
+    EXECUTE_LIMIT,
+    LOAD_LIMIT,
+    START_SECONDS,
+    Deadline,
+    Device,
+    DeviceInfo,
+    DeviceSession,
+    Progress,
+    SideData,
+    feature_level_of,
+)
 from .store import FOLDER, Item, Store
 from .virtual.config import host_abi
 
@@ -30,6 +42,7 @@ ANDROID_TARGETS: Final = {abi: abi for abi in ("arm64-v8a", "armeabi-v7a", "x86_
 VIRTUAL_TARGETS: Final = {"arm64-v8a": "aarch64-linux", "armeabi-v7a": "arm-linux"}
 #: How long to look for the reason after a stream has ended.
 _REASON_SECONDS: Final = 1.0
+_FRAME_START: Final = MAGIC.to_bytes(4, "little")
 
 
 class AdbDevice(Device):
@@ -168,7 +181,7 @@ class AdbSession(DeviceSession):
         self._build_hash = build_hash
         self._log = f"{secrets.token_hex(8)}.log"
         self._model: Item | None = None
-        self._side = ""
+        self._side: Item | None = None
         self._closed = False
         command = f"cd {FOLDER} && exec ./{shim} --log {self._log}"
         self._stream: Stream = device.server.open(device.serial, f"exec:{command}")
@@ -184,7 +197,9 @@ class AdbSession(DeviceSession):
             ShimError: It is another one, or does not answer.
         """
         try:
-            self.hello: Hello = self.client.hello(self._build_hash, deadline=deadline.left)
+            self.hello: Hello = self.client.hello(
+                self._build_hash, load_limit=LOAD_LIMIT, execute_limit=EXECUTE_LIMIT, deadline=deadline.left
+            )
         except (ProtocolError, ShimLostError) as error:
             said = self._transport.words()
             if said:
@@ -195,19 +210,30 @@ class AdbSession(DeviceSession):
     def open_model(self, item: Item) -> None:
         """Tells the shim its model. Raises ShimError."""
         self._model = item
-        self.client.open(item.sha256, item.size)
+        self._open_files()
 
     def provide_side(self, side: SideData) -> None:
         """See `DeviceSession.provide_side`."""
         data = side.data
-        if not data or side.sha256 == self._side:
+        if not data or (self._side and side.sha256 == self._side.sha256):
             return
         if self._model is None:
             raise ShimError("no model is open", request="OPEN")
         item = Item.of_bytes("constants", data, side.sha256)
         self.pushed_bytes += self._device.ensure([item])
-        self.client.open(self._model.sha256, self._model.size, item.sha256, item.size)
-        self._side = item.sha256
+        self._side = item
+        self._open_files()
+
+    def restart(self) -> None:
+        """See `DeviceSession.restart`."""
+        self.greet(Deadline(START_SECONDS))
+        if self._model is not None:
+            self._open_files()
+
+    def _open_files(self) -> None:
+        assert self._model is not None
+        side = (self._side.sha256, self._side.size) if self._side else ("", 0)
+        self.client.open(self._model.sha256, self._model.size, *side)
 
     def close(self) -> None:
         """See `DeviceSession.close`."""
@@ -245,7 +271,9 @@ class _FirstWords:
             first += view[at : at + 1]
 
     def words(self) -> str:
-        """The text that came instead of a frame, with what follows it shortly."""
+        """The text that came instead of a frame, with what follows it shortly; "" if a frame came."""
+        if bytes(self._first or b"").startswith(_FRAME_START):
+            return ""
         end = Deadline(_REASON_SECONDS).end
         with contextlib.suppress(EOFError, OSError):
             byte = memoryview(bytearray(1))

@@ -172,6 +172,16 @@ class Stream:
             pieces.append(piece)
         return b"".join(pieces)
 
+    def ended(self) -> bool:
+        """Whether the other end has closed the stream, while nothing was expected from it."""
+        try:
+            self.socket.settimeout(0)
+            return self.socket.recv(1, socket.MSG_PEEK) == b""
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
     def close(self) -> None:
         """Closes the stream; what runs behind it on the phone ends."""
         self.socket.close()

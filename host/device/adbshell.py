@@ -89,7 +89,7 @@ class RemoteShell:
         self._token = secrets.token_hex(8)
         self._stream = server.open(serial, "exec:sh", OPEN_SECONDS, transport_id)
         self._received = bytearray()
-        self.closed = False
+        self._closed = False
 
     def run(self, command: str, seconds: float = 30.0) -> CommandResult:
         """Runs a command line (quoted already, without a newline) in the shell; error output comes with the output.
@@ -120,6 +120,10 @@ class RemoteShell:
             self.close()
             raise
 
+    def usable(self) -> bool:
+        """Whether the next command has a chance: the phone, the cable and the adb server may have gone meanwhile."""
+        return not self._closed and not self._stream.ended()
+
     def _ended(self, command: str) -> DeviceLostError:
         said = bytes(self._received).decode(errors="replace").strip()[-500:]
         return DeviceLostError(
@@ -128,7 +132,7 @@ class RemoteShell:
 
     def close(self) -> None:
         """Ends the shell."""
-        self.closed = True
+        self._closed = True
         self._stream.close()
 
     def __enter__(self) -> RemoteShell:

@@ -100,6 +100,10 @@ class SyncConnection:
             raise DeviceLostError(f"answered {kind!r} to STAT", serial=self.serial)
         return mode, size, mtime
 
+    def usable(self) -> bool:
+        """Whether the next file has a chance: the phone, the cable and the adb server may have gone meanwhile."""
+        return not self._stream.ended()
+
     def close(self) -> None:
         """Ends the service."""
         self._stream.close()

@@ -18,6 +18,10 @@ Progress = Callable[[str, int, int], None]
 
 #: Seconds for the start of a session, not counting pushes (those have deadlines of their own).
 START_SECONDS = 60.0
+#: Seconds after which the shim itself ends a worker that still loads or executes, whatever the driver does. Below the
+#: deadlines of the host's requests, so that the error names the phase and the session goes on.
+LOAD_LIMIT = 280.0
+EXECUTE_LIMIT = 110.0
 
 
 class SideData(Protocol):
@@ -93,6 +97,14 @@ class DeviceSession(ABC):
 
         Raises:
             DeviceError, ShimError: The push failed, or the shim cannot open the file.
+        """
+
+    @abstractmethod
+    def restart(self) -> None:
+        """After a `WorkerLostError`: greets the new worker and opens the files again. Programs and slots are gone.
+
+        Raises:
+            DeviceError, ShimError: The shim is gone as well, or the new worker fails too.
         """
 
     @abstractmethod

@@ -76,7 +76,16 @@ class LocalSession(DeviceSession):
         self.hello = self.client.hello(self._build_hash, deadline=deadline.left)
         if model is not None:
             self._model = model.resolve()
-            self.client.open(str(self._model), self._model.stat().st_size, deadline=deadline.left)
+            self._open_files()
+
+    def restart(self) -> None:
+        """See `DeviceSession.restart`; in this process there is no worker that could be lost alone."""
+        self.begin(self._model, Deadline(START_SECONDS))
+
+    def _open_files(self) -> None:
+        assert self._model is not None
+        side = (str(self._side_file), self._side_file.stat().st_size) if self._side_file else ("", 0)
+        self.client.open(str(self._model), self._model.stat().st_size, *side)
 
     def provide_side(self, side: SideData) -> None:
         """See `DeviceSession.provide_side`."""
@@ -87,7 +96,7 @@ class LocalSession(DeviceSession):
         with tempfile.NamedTemporaryFile(prefix="nnapi-side-", delete=False) as file:
             self._side_file = Path(file.name)
             file.write(data)
-        self.client.open(str(self._model), self._model.stat().st_size, str(self._side_file), len(data))
+        self._open_files()
         self._side_hash = side.sha256
 
     def _remove_side(self) -> None:

@@ -104,7 +104,9 @@ class Store:
 
     def shell(self) -> RemoteShell:
         """The open shell; a new one after the old one broke."""
-        if self._shell is None or self._shell.closed:
+        if self._shell is None or not self._shell.usable():
+            if self._shell:
+                self._shell.close()
             self._shell = RemoteShell(self.server, self.serial, self.transport_id)
         return self._shell
 
@@ -127,6 +129,8 @@ class Store:
             DeviceError: What arrives is not what was sent, twice.
         """
         items = list({item.sha256: item for item in items}.values())
+        if not items:
+            return 0
         missing = self._missing(items)
         pushed = 0
         for attempt in range(_ATTEMPTS):
@@ -194,7 +198,9 @@ class Store:
         return total
 
     def _sync_connection(self) -> SyncConnection:
-        if self._sync is None:
+        if self._sync is None or not self._sync.usable():
+            if self._sync:
+                self._sync.close()
             self._sync = SyncConnection(self.server, self.serial, self.transport_id)
         return self._sync
 

@@ -9,12 +9,20 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from nnapi_toolkit.android.protocol import ExecuteInput, ExecuteOutput
+from nnapi_toolkit.delegate.graph import Graph
+from nnapi_toolkit.delegate.partition import PlanOptions, make_plan
+from nnapi_toolkit.delegate.target import Target
+from nnapi_toolkit.device.base import Device, DeviceSession
 from nnapi_toolkit.device.virtual.adbserver import adb_binary
 from nnapi_toolkit.device.virtual.config import VirtualConfig
 from nnapi_toolkit.device.virtual.control import ControlClient
 from nnapi_toolkit.device.virtual.launch import launch
 from nnapi_toolkit.device.virtual_phone import VirtualDevice, open_virtual
+
+from tests.modelbuilder import ModelBuilder
 
 Adb = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
@@ -108,3 +116,41 @@ def folder(phone: VirtualDevice, request: pytest.FixtureRequest) -> Iterator[str
     (phone.phone.root / path[1:]).mkdir(parents=True)
     yield path
     shutil.rmtree(phone.phone.root / path[1:])
+
+
+class Adder:
+    """A model with one ADD of two float32 vectors, and what runs it: small, but the whole road."""
+
+    def __init__(self, folder: Path, count: int = 4) -> None:
+        builder = ModelBuilder()
+        x, y, z = (builder.tensor(name, "float32", (1, count)) for name in "xyz")
+        builder.op("ADD", [x, y], [z])
+        self.path = folder / f"add-{count}.tflite"
+        self.path.write_bytes(builder.build([x, y], [z]))
+        graph = Graph.open(self.path)
+        self.sha256 = graph.sha256
+        [self.program] = make_plan(graph, Target(1), PlanOptions()).lower()
+        self.count = count
+
+    def load(self, session: DeviceSession) -> None:
+        """Compiles the program as number 0."""
+        session.client.load(0, self.program.data)
+
+    def run(self, session: DeviceSession, deadline: float = 30.0) -> None:
+        """One inference with its result checked."""
+        a = np.random.default_rng(1).random((1, self.count), np.float32)
+        inputs = [ExecuteInput(data=a), ExecuteInput(data=a * 2)]
+        result = session.client.execute(0, inputs, [ExecuteOutput()], deadline=deadline)
+        np.testing.assert_array_equal(np.frombuffer(result.outputs[0].data, np.float32), (a + a * 2).ravel())
+
+    def whole(self, device: Device) -> None:
+        """A whole session with one inference."""
+        with device.start(self.path, self.sha256) as session:
+            self.load(session)
+            self.run(session)
+
+
+@pytest.fixture(scope="session")
+def adder(tmp_path_factory: pytest.TempPathFactory) -> Adder:
+    """The small model."""
+    return Adder(tmp_path_factory.mktemp("models"))
