@@ -39,10 +39,12 @@ def dependencies(subgraph: Subgraph, constants: frozenset[int] = frozenset()) ->
     """
     producer: dict[int, int] = {}
     result: list[list[int]] = []
+    resources = {t.index for t in subgraph.tensors if t.type == TensorType.RESOURCE}
     last_effect = -1
     for operator in subgraph.operators:
         waits = [producer[t] for t in operator.inputs if t in producer]
-        if has_side_effect(subgraph, operator.index):
+        if operator.op in _CONTROL_FLOW or (resources and not resources.isdisjoint((*operator.inputs, *operator.outputs))):
+            # The order of control flow, and of whatever touches a resource, must be kept.
             if last_effect >= 0:
                 waits.append(last_effect)
             last_effect = operator.index
@@ -51,15 +53,6 @@ def dependencies(subgraph: Subgraph, constants: frozenset[int] = frozenset()) ->
             if tensor >= 0 and tensor not in constants:
                 producer[tensor] = operator.index
     return result
-
-
-def has_side_effect(subgraph: Subgraph, index: int) -> bool:
-    """True for operators whose order must be kept: control flow, and whatever touches a resource."""
-    operator = subgraph.operators[index]
-    if operator.op in _CONTROL_FLOW:
-        return True
-    tensors = subgraph.tensors
-    return any(t >= 0 and tensors[t].type == TensorType.RESOURCE for t in (*operator.inputs, *operator.outputs))
 
 
 def cut(waits: Sequence[Sequence[int]], delegated: Sequence[bool]) -> list[Epoch]:

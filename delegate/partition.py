@@ -164,6 +164,10 @@ class Plan:
         node = self.view.nodes(subgraph)[index]
         decide(node, self.lowering_target).lower(builder, node, self.lowering_target)
 
+    def cost(self, subgraph: int, index: int) -> NodeCost:
+        """The estimate for a node."""
+        return self._costs[subgraph][index]
+
     def reason(self, verdict: Verdict) -> Reason | None:
         """Why a node is on the CPU, with what would lift it."""
         reason = verdict.refusal
@@ -357,7 +361,7 @@ class _Planner:
         place = {index: position for position, index in enumerate(real)}
         compact = [[place[w] for w in waits[index] if w in place] for index in real]
         rivals = []
-        if accepted:
+        if accepted and len(accepted) < len(real):
             rival = tflite_strategy.TfliteDelegate(
                 self.graph,
                 self.target,
