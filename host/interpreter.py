@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 from nnapi_toolkit.delegate.graph import Graph, Signature, Tensor
+from nnapi_toolkit.delegate.rewrites.folding import freeze_shapes
 from nnapi_toolkit.errors import UsageError
 from nnapi_toolkit.session import Session, SessionOptions, check_array
 from numpy.typing import NDArray
@@ -72,7 +73,8 @@ class Interpreter:
             model_path = Path(self._temporary.name) / "model.tflite"
             model_path.write_bytes(model_content)
         assert model_path is not None
-        self.graph = Graph.open(model_path)
+        self.graph = self._file_graph = Graph.open(model_path)
+        self._shapes: dict[int, tuple[int, ...]] = {}
         self._device = device
         self._options = options
         self._session: Session | None = None
@@ -85,12 +87,46 @@ class Interpreter:
     def session(self) -> Session:
         """The session behind the interpreter; opened on first use."""
         if self._session is None:
+            if self._shapes:
+                self.graph = freeze_shapes(self._file_graph, self._shapes)
             self._session = Session(self.graph, self._device, self._options)
         return self._session
 
     def allocate_tensors(self) -> None:
-        """Opens the device, plans, pushes and compiles. Needed once; again after `resize_tensor_input`."""
+        """Opens the device, plans, pushes and compiles. Needed once; again after `resize_tensor_input`.
+
+        Raises:
+            UnsupportedError: The new shapes contradict an operator, or leave the shape of a tensor open.
+            DeviceError, ShimError, DriverError: The device side failed.
+        """
         _ = self.session
+
+    def resize_tensor_input(self, input_index: int, tensor_size: Sequence[int], strict: bool = False) -> None:
+        """Gives an input another shape; `allocate_tensors` then plans anew with it.
+
+        Args:
+            input_index: The tensor's index.
+            tensor_size: The new shape.
+            strict: Only dimensions that the model leaves open (-1 in shape_signature) may change.
+
+        Raises:
+            UsageError: No such input, a negative dimension, or `strict` is violated.
+        """
+        main = self._file_graph.subgraphs[0]
+        if input_index not in main.inputs:
+            raise UsageError(f"tensor {input_index} is not an input: the inputs are {list(main.inputs)}")
+        tensor, shape = main.tensors[input_index], tuple(int(d) for d in tensor_size)
+        if min(shape, default=0) < 0:
+            raise UsageError(f"input '{tensor.name}': {list(shape)} has a negative dimension")
+        signature = tensor.shape_signature or tensor.shape
+        fits = len(shape) == len(signature) and all(s in (-1, d) for s, d in zip(signature, shape))
+        if strict and not fits:
+            raise UsageError(f"input '{tensor.name}': {list(shape)} does not fit the model's {list(signature)}")
+        self._shapes[input_index] = shape
+        self._values.pop(input_index, None)
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
 
     def close(self) -> None:
         """Ends the session and removes temporary files."""

@@ -1,0 +1,134 @@
+"""The interpreter beside LiteRT's: same details, same results, errors that say what to do."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter as LiteRT
+from ai_edge_litert.interpreter import OpResolverType
+from nnapi_toolkit import Interpreter
+from nnapi_toolkit.errors import UsageError
+
+from tests.conftest import Golden, catalogue, model_names, model_path
+from tests.modelbuilder import ModelBuilder
+
+
+def litert(path: Path) -> LiteRT:
+    interpreter = LiteRT(str(path), experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_details_equal_those_of_litert(name: str) -> None:
+    if catalogue()[name]["custom_ops"]:
+        pytest.skip("LiteRT has no kernel for its custom operator")
+    theirs = litert(model_path(name))
+    with Interpreter(model_path(name), device="cpu") as ours:
+        for mine, wanted in (
+            (ours.get_input_details(), theirs.get_input_details()),
+            (ours.get_output_details(), theirs.get_output_details()),
+        ):
+            assert [d["name"] for d in mine] == [d["name"] for d in wanted]
+            for a, b in zip(mine, wanted, strict=True):
+                assert a["index"] == b["index"]
+                assert a["dtype"] == b["dtype"]
+                assert list(a["shape_signature"]) == list(b["shape_signature"])
+                assert a["quantization"] == pytest.approx(b["quantization"])
+                np.testing.assert_array_equal(
+                    a["quantization_parameters"]["scales"], b["quantization_parameters"]["scales"]
+                )
+
+
+@pytest.mark.parametrize("device", ["cpu", "local"])
+def test_resized_inputs(device: str) -> None:
+    if not catalogue():
+        pytest.skip("no shared models")
+    golden = Golden("dynamic_batch")
+    with Interpreter(model_path("dynamic_batch"), device=device) as interpreter:
+        index = interpreter.get_input_details()[0]["index"]
+        for case in range(golden.cases):
+            (values,), (expected,) = golden.inputs(case), golden.outputs(case)
+            interpreter.resize_tensor_input(index, values.shape)
+            interpreter.allocate_tensors()
+            interpreter.set_tensor(index, values)
+            interpreter.invoke()
+            result = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+            np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
+            if device != "cpu":
+                assert interpreter.session.plan.summary()["delegated_nodes"] > 0
+
+
+@pytest.mark.parametrize("device", ["cpu", "local"])
+def test_signature_runner(device: str, tmp_path: Path) -> None:
+    builder = ModelBuilder()
+    a, b = (builder.tensor(name, "float32", (2, 3)) for name in ("a", "b"))
+    y = builder.tensor("y", "float32", (2, 3))
+    builder.op("ADD", [a, b], [y])
+    builder.signature("add", {"left": a, "right": b}, {"sum": y})
+    path = tmp_path / "signed.tflite"
+    path.write_bytes(builder.build([a, b], [y]))
+    theirs = LiteRT(str(path))
+    left, right = np.arange(6, dtype=np.float32).reshape(2, 3), np.ones((2, 3), np.float32)
+    with Interpreter(path, device=device) as ours:
+        wanted = {"add": {"inputs": ["left", "right"], "outputs": ["sum"]}}
+        assert ours.get_signature_list() == theirs.get_signature_list() == wanted
+        for runner in (ours.get_signature_runner("add"), ours.get_signature_runner(), theirs.get_signature_runner("add")):
+            np.testing.assert_array_equal(runner(left=left, right=right)["sum"], left + right)
+        with pytest.raises(UsageError, match="right"):
+            ours.get_signature_runner("add")(left=left)
+
+
+def test_from_bytes_and_intermediate_tensors(small_model: Path) -> None:
+    values = np.random.default_rng(3).normal(size=(1, 16, 16, 3)).astype(np.float32)
+    theirs = litert(small_model)
+    theirs.set_tensor(theirs.get_input_details()[0]["index"], values)
+    theirs.invoke()
+    expected = theirs.get_tensor(theirs.get_output_details()[0]["index"])
+    with Interpreter(model_content=small_model.read_bytes(), device="local,refuse=AVERAGE_POOL_2D") as ours:
+        ours.allocate_tensors()
+        ours.set_tensor(ours.get_input_details()[0]["index"], values)
+        ours.invoke()
+        np.testing.assert_allclose(ours.get_tensor(ours.get_output_details()[0]["index"]), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_misuse_is_named(small_model: Path) -> None:
+    with pytest.raises(UsageError, match="exactly one"):
+        Interpreter()
+    with Interpreter(small_model, device="cpu") as ours:
+        with pytest.raises(UsageError, match="never set"):
+            ours.invoke()
+        with pytest.raises(UsageError, match="not an input"):
+            ours.set_tensor(1, np.zeros(3, np.float32))
+        with pytest.raises(UsageError, match="dtype float64"):
+            ours.set_tensor(0, np.zeros((1, 16, 16, 3)))
+        with pytest.raises(UsageError, match="shape"):
+            ours.set_tensor(0, np.zeros((1, 16, 16, 4), np.float32))
+        with pytest.raises(UsageError, match="does not exist"):
+            ours.get_tensor(99)
+        with pytest.raises(UsageError, match="no value"):
+            ours.get_tensor(4)
+        with pytest.raises(UsageError, match="does not fit"):
+            ours.resize_tensor_input(0, (2, 16, 16, 3), strict=True)
+        with pytest.raises(UsageError, match="signature"):
+            ours.get_signature_runner("missing")
+
+
+def test_a_hundred_interpreters_leak_nothing(small_model: Path) -> None:
+    def descriptors() -> int:
+        gc.collect()  # a graph and its parts know each other
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    values = np.zeros((1, 16, 16, 3), np.float32)
+    before = None
+    for number in range(100):
+        with Interpreter(small_model, device="local") as ours:
+            ours.set_tensor(0, values)
+            ours.invoke()
+        if number == 5:
+            before = descriptors()
+    assert before is not None
+    assert descriptors() <= before
