@@ -15,6 +15,12 @@
 #define SNN_DEFAULT_LOOP_TIMEOUT 2000000000ull
 #define SNN_MAXIMUM_LOOP_TIMEOUT 15000000000ull
 #define SNN_BANKS 4
+/* Bytes of a tensor. A fuzzer looks for wrong answers, not for big ones. */
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+#define SNN_MAX_BYTES 16384u
+#else
+#define SNN_MAX_BYTES UINT32_MAX
+#endif
 
 /* --- settings.c: an immutable snapshot; a change makes a new one and old ones stay, so readers need no lock --------------------- */
 

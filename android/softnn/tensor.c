@@ -92,7 +92,7 @@ bool snn_byte_size(const SnnTensor *t, size_t *bytes) {
   size_t count;
   if (!snn_count(t, &count)) return false;
   *bytes = count * snn_element_size(t->type);
-  return true;
+  return *bytes <= SNN_MAX_BYTES;
 }
 
 bool snn_fully_specified(const SnnTensor *t) {
