@@ -11,7 +11,7 @@ are the same bit for bit, and float results differ by rounding only; others are 
 from __future__ import annotations
 
 from nnapi_toolkit.delegate.ops.base import DEQUANTIZED_WEIGHTS, INT8_AS_UINT8
-from nnapi_toolkit.delegate.rewrites import activations, convolution, recurrent, shapes, tables
+from nnapi_toolkit.delegate.rewrites import activations, convolution, matmul, recurrent, shapes, tables
 from nnapi_toolkit.delegate.rewrites.base import Rewrite
 from nnapi_toolkit.delegate.rewrites.folding import CONSTANT_FOLDING
 
@@ -19,6 +19,7 @@ from nnapi_toolkit.delegate.rewrites.folding import CONSTANT_FOLDING
 RULES: tuple[Rewrite, ...] = (
     *shapes.REWRITES,
     *convolution.REWRITES,
+    *matmul.REWRITES,
     *activations.REWRITES,
     *recurrent.REWRITES,
     *tables.REWRITES,

@@ -225,36 +225,33 @@ def _lower_select(builder: ProgramBuilder, case: Case) -> None:
     builder.operation("SELECT", [builder.tensor(case.input(0)), *values], builder.tensor(out))
 
 
-def _matmul_rule(case: Case) -> None:
-    """A constant matrix on the right: FULLY_CONNECTED with its transpose, between RESHAPEs."""
-    a, b, out = case.input(0), case.input(1), case.output()
-    case.typed(a, TensorType.FLOAT32)
-    case.typed(b, TensorType.FLOAT32)
-    case.typed(out, TensorType.FLOAT32)
-    case.constant(b)
-    case.known_shape(out)
-    case.operation("FULLY_CONNECTED", a)
-    matrix = b.rank == 2 or prod(b.shape[:-2]) == 1
-    case.need(matrix and b.rank >= 2, "operand-shape", b, list(b.shape), "a single matrix")
-    case.need(not case.options.adj_x, "option-value", "option adj_x", "true", "false")
-    for operand in (a, out):
-        case.ranks(operand, 2, 4, "RESHAPE")
+def _cast_rule(case: Case) -> None:
+    """Booleans to numbers: SELECT between ones and zeros. Numbers to booleans: NOT_EQUAL to zero."""
+    x, out = case.input(0, "input"), case.output()
+    case.known_shape(x)
+    if x.tensor.type == TensorType.BOOL:
+        case.code(x)
+        case.typed(out, TensorType.FLOAT32, TensorType.INT32, TensorType.UINT8)
+        case.operation("SELECT", out)
+    else:
+        case.typed(out, TensorType.BOOL)
+        case.typed(x, TensorType.FLOAT32, TensorType.INT32)
+        case.operation("NOT_EQUAL", x)
 
 
-def _lower_matmul(builder: ProgramBuilder, case: Case) -> None:
-    a, b, out = case.input(0), case.input(1), case.output()
-    matrix = case.constant(b).reshape(b.shape[-2:])
-    weights = matrix if case.options.adj_y else matrix.T
-    units, depth = weights.shape
-    rows = prod(a.shape) // depth
+def _lower_cast(builder: ProgramBuilder, case: Case) -> None:
+    x, out = case.input(0), case.output()
     target = builder.tensor(out)
-    result = target if tuple(out.shape) == (rows, units) else builder.temporary_like(target, (rows, units))
-    code = OperandCode.TENSOR_FLOAT32
-    filter_ = builder.constant(np.ascontiguousarray(weights), code, tensor=b.tensor.index)
-    bias = builder.constant(np.zeros(units, np.float32), code)
-    builder.operation("FULLY_CONNECTED", [builder.tensor(a), filter_, bias, builder.int32(0)], result)
-    if result != target:
-        builder.operation("RESHAPE", [result, builder.int32_vector(out.shape)], target)
+    if x.tensor.type != TensorType.BOOL:
+        zero = builder.constant(np.zeros(1, x.tensor.dtype), case.code(x))
+        builder.operation("NOT_EQUAL", [builder.tensor(x), zero], target)
+        return
+    like = builder.operand(target)
+    ones, zeros = (
+        builder.constant(np.full(like.dimensions, value, out.tensor.dtype), like.type, like.scale, like.zero_point)
+        for value in (1, 0)
+    )
+    builder.operation("SELECT", [builder.tensor(x), ones, zeros], target)
 
 
 REWRITES = (
@@ -284,12 +281,12 @@ REWRITES = (
         _lower_select,
     ),
     Rewrite(
-        "matmul-as-fully-connected",
-        ("BATCH_MATMUL",),
-        "a float matrix product with a constant matrix as FULLY_CONNECTED (any feature level)",
+        "cast-of-bool",
+        ("CAST",),
+        "CAST from booleans as SELECT between 1 and 0, to booleans as NOT_EQUAL to 0 (feature level 3)",
         True,
-        _matmul_rule,
-        _lower_matmul,
+        _cast_rule,
+        _lower_cast,
     ),
     Rewrite(
         "fully-connected-reshape",
