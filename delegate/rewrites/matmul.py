@@ -7,7 +7,6 @@ from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
-
 from nnapi_toolkit.delegate.nnapi import OperandCode
 from nnapi_toolkit.delegate.ops.base import Case, Operand
 from nnapi_toolkit.delegate.ops.gather import AxisSlice, emit_strided
