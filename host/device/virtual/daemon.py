@@ -85,6 +85,7 @@ class Daemon:
         self._services: dict[int, Service] = {}
         self._records: dict[int, ServiceRecord] = {}
         self._adb = 0
+        self._servers: list[asyncio.AbstractServer] = []
         self._stopped = asyncio.Event()
         self._phone = self._make_phone()
 
@@ -260,9 +261,9 @@ class Daemon:
             self._adb = start_adb_server(adb_binary(), adb_socket, home)
             self._phone.hidden_processes = frozenset([self._adb])
         listener = socket.create_server(("127.0.0.1", port))
-        self._server = await self._loop.create_server(self._accept, sock=listener)
+        self._servers.append(await self._loop.create_server(self._accept, sock=listener))
         control = f"{self._runtime}/control"
-        self._control = await serve_control(control, self.control)
+        self._servers.append(await serve_control(control, self.control))
         return Started(listener.getsockname()[1], adb_socket, control, self._files.root, os.getpid())
 
     def _accept(self) -> asyncio.BaseProtocol:
@@ -282,8 +283,8 @@ class Daemon:
 
     def close(self) -> None:
         """Ends every process and removes what is only this run's."""
-        self._server.close()
-        self._control.close()
+        for server in self._servers:
+            server.close()
         for connection in list(self._connections):
             connection.abort()
         self._loop.remove_signal_handler(signal.SIGCHLD)
