@@ -17,7 +17,7 @@ Compare = Callable[[int, Array, Array], None]
 #: The tensor type that holds a numpy type, where the test says nothing else.
 TENSOR_TYPES = {"float32": 3, "int32": 4, "uint8": 5, "int16": 7, "float16": 8, "bool": 9, "uint16": 12, "int8": 14}
 SCALAR_TYPES = {"float32": 0, "int32": 1, "bool": 6, "float16": 10}
-QUANTISED = {5, 7, 12, 14}
+QUANTISED = {5, 7, 12, 13, 14}
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ FORMS = [Form(inputs, shapes) for inputs in (False, True) for shapes in ("known"
 def run(api: Nnapi, code: int, inputs: Sequence[Operand], outputs: Sequence[Operand], form: Form) -> list[Array]:
     """Results of the operation; `outputs` give types and, where the form has them, shapes."""
     with Model(api) as model:
-        places, fed = [], []
+        places: list[int] = []
+        fed: list[tuple[int, Array]] = []
         for operand in inputs:
             index = model.operand(operand.type)
             places.append(index)

@@ -191,7 +191,7 @@ typedef struct {
   bool cifg, peepholes, norm, projected;
   Gate gates[GATES];
   SnnMultiplier hidden, projection;
-  int32_t hidden_zero, cell_shift; /* the cell state's scale is 2^cell_shift */
+  int32_t hidden_offset, cell_shift; /* the cell state's scale is 2^cell_shift */
   int16_t cell_clip;
   int8_t projection_clip;
 } Full;
@@ -268,6 +268,7 @@ static int optional_f32(SnnNode *node, uint32_t input, float *value) {
 static int full_prepare(SnnNode *node) {
   Full p = {0};
   float hidden_scale, cell_clip, projection_clip;
+  int32_t hidden_zero;
   if (!snn_all_present(node, full_inputs)) return SNN_BAD;
   SNN_TRY(check_full_shapes(node, &p));
   double exponent = log2(node->in[CELL]->scale);
@@ -275,8 +276,10 @@ static int full_prepare(SnnNode *node) {
   SNN_CHECK(node, fabs(exponent - p.cell_shift) < 1e-3 && p.cell_shift >= -15 && p.cell_shift <= -9,
             "the cell state's scale %.9g is not a power of 2 from 2^-15 to 2^-9", (double)node->in[CELL]->scale);
   SNN_TRY(read_gate_scales(node, &p));
-  SNN_TRY(snn_get_i32(node, HIDDEN_ZERO, &p.hidden_zero));
-  SNN_CHECK(node, p.hidden_zero >= -128 && p.hidden_zero <= 127, "the hidden zero point %d does not fit 8 bits", p.hidden_zero);
+  SNN_TRY(snn_get_i32(node, HIDDEN_ZERO, &hidden_zero));
+  SNN_CHECK(node, hidden_zero >= -128 && hidden_zero <= 127, "the hidden zero point %d does not fit 8 bits", hidden_zero);
+  /* Before a projection TFLite stores the hidden values with the zero point taken off (which shows where they saturate). */
+  p.hidden_offset = p.projected ? -hidden_zero : hidden_zero;
   SNN_TRY(snn_get_f32(node, HIDDEN_SCALE, &hidden_scale));
   SNN_CHECK(node, hidden_scale > 0, "the hidden scale %g is not positive", (double)hidden_scale);
   SNN_TRY(optional_f32(node, CELL_CLIP, &cell_clip));
@@ -286,7 +289,7 @@ static int full_prepare(SnnNode *node) {
   if (p.projected) {
     float scale = node->in[PROJECTION]->scale;
     p.projection = snn_quantize_multiplier(scale * hidden_scale / node->in[STATE]->scale);
-    if (projection_clip > 0) p.projection_clip = (int8_t)fminf(projection_clip / scale, 127);
+    if (projection_clip > 0) p.projection_clip = (int8_t)fminf(projection_clip / node->in[STATE]->scale, 127);
   }
   Full *params = snn_params(node, sizeof(p));
   if (!params) return SNN_NO_MEMORY;
@@ -339,8 +342,17 @@ static void normalise(const Full *p, const Gate *gate, const int16_t *weights, c
   }
 }
 
+/* The peephole weight of a cell, or 0. With a projection to fewer outputs than cells TFLite (and AOSP's executor) walk the cells of all
+ * batches in steps of the number of outputs: weights repeat, and the last cells have none. We do as they do. */
+static int32_t peephole_weight(const Full *p, const int16_t *peephole, uint32_t batch, uint32_t cell) {
+  if (p->output >= p->cells) return peephole[cell];
+  size_t at = (size_t)batch * p->cells + cell;
+  return at < (size_t)p->batch * p->output ? peephole[at % p->output] : 0;
+}
+
 /* One gate before its activation, Q3; each product is rounded and added with saturation. */
-static void full_gate(const SnnNode *node, const Full *p, int g, const int8_t *x, const int8_t *h, const int16_t *cell, int16_t *out) {
+static void full_gate(const SnnNode *node, const Full *p, int g, uint32_t batch, const int8_t *x, const int8_t *h, const int16_t *cell,
+                      int16_t *out) {
   const Gate *gate = &p->gates[g];
   const SnnTensor *const *in = (const SnnTensor *const *)node->in;
   const int8_t *w = in[WEIGHTS + g]->data, *r = in[RECURRENT + g]->data;
@@ -351,17 +363,18 @@ static void full_gate(const SnnNode *node, const Full *p, int g, const int8_t *x
     int64_t from_state = dot_s8(h, in[STATE]->zero_point, r + (size_t)u * p->output, p->output);
     int16_t sum = saturate16(snn_multiply(wrap32(from_input), gate->input));
     sum = saturate16((int64_t)snn_multiply(wrap32(from_state), gate->recurrent) + sum);
-    if (peep) sum = saturate16((int64_t)snn_multiply((int32_t)peep[u] * cell[u], gate->peephole) + sum);
+    if (peep) sum = saturate16((int64_t)snn_multiply(peephole_weight(p, peep, batch, u) * cell[u], gate->peephole) + sum);
     out[u] = sum;
   }
   if (p->norm) normalise(p, gate, in[NORM + g]->data, biases, out);
 }
 
-static void full_step(const SnnNode *node, const Full *p, const int8_t *x, const int8_t *h, const int16_t *cell, int16_t *cell_out, int8_t *out) {
+static void full_step(const SnnNode *node, const Full *p, uint32_t batch, const int8_t *x, const int8_t *h, const int16_t *cell,
+                      int16_t *cell_out, int8_t *out) {
   int16_t *gate[GATES];
   for (int g = 0; g < GATES; g++) gate[g] = (int16_t *)node->scratch + (size_t)g * p->cells;
   int8_t *hidden = p->projected ? (int8_t *)((int16_t *)node->scratch + (size_t)GATES * p->cells) : out;
-  for (int g = p->cifg ? F : I; g < O; g++) full_gate(node, p, g, x, h, cell, gate[g]);
+  for (int g = p->cifg ? F : I; g < O; g++) full_gate(node, p, g, batch, x, h, cell, gate[g]);
   for (uint32_t u = 0; u < p->cells; u++) {
     int16_t forget = sigmoid16(gate[F][u]), input = p->cifg ? (int16_t)(INT16_MAX - forget) : sigmoid16(gate[I][u]);
     int16_t kept = (int16_t)snn_rdbpot((int32_t)forget * cell[u], 15);
@@ -369,16 +382,16 @@ static void full_step(const SnnNode *node, const Full *p, const int8_t *x, const
     int16_t next = saturate16(kept + added);
     cell_out[u] = p->cell_clip > 0 ? (int16_t)snn_clamp(next, -p->cell_clip, p->cell_clip) : next;
   }
-  full_gate(node, p, O, x, h, cell_out, gate[O]);
+  full_gate(node, p, O, batch, x, h, cell_out, gate[O]);
   for (uint32_t u = 0; u < p->cells; u++) {
     int32_t product = (int32_t)sigmoid16(gate[O][u]) * tanh16(cell_out[u], 15 + p->cell_shift);
-    hidden[u] = (int8_t)snn_clamp(snn_multiply(product, p->hidden) - p->hidden_zero, -128, 127);
+    hidden[u] = (int8_t)snn_clamp(snn_multiply(product, p->hidden) + p->hidden_offset, -128, 127);
   }
   if (!p->projected) return;
   const int8_t *w = node->in[PROJECTION]->data;
   const int32_t *biases = has(node, PROJECTION_BIAS) ? node->in[PROJECTION_BIAS]->data : NULL;
   for (uint32_t u = 0; u < p->output; u++) {
-    int64_t sum = dot_s8(hidden, -p->hidden_zero, w + (size_t)u * p->cells, p->cells) + (biases ? biases[u] : 0);
+    int64_t sum = dot_s8(hidden, p->hidden_offset, w + (size_t)u * p->cells, p->cells) + (biases ? biases[u] : 0);
     int64_t shifted = (int64_t)snn_multiply(wrap32(sum), p->projection) + node->in[STATE]->zero_point;
     int32_t projected = shifted < -128 ? -128 : shifted > 127 ? 127 : (int32_t)shifted;
     out[u] = (int8_t)(p->projection_clip > 0 ? snn_clamp(projected, -p->projection_clip, p->projection_clip) : projected);
@@ -391,8 +404,9 @@ static int full_execute(SnnNode *node) {
   const int16_t *cell = node->in[CELL]->data;
   int16_t *cell_out = node->out[1]->data;
   int8_t *out = node->out[2]->data;
-  for (size_t b = 0; b < p->batch; b++) {
-    full_step(node, p, x + b * p->input, h + b * p->output, cell + b * p->cells, cell_out + b * p->cells, out + b * p->output);
+  for (uint32_t b = 0; b < p->batch; b++) {
+    full_step(node, p, b, x + (size_t)b * p->input, h + (size_t)b * p->output, cell + (size_t)b * p->cells, cell_out + (size_t)b * p->cells,
+              out + (size_t)b * p->output);
   }
   memcpy(node->out[0]->data, out, (size_t)p->batch * p->output);
   return SNN_OK;
