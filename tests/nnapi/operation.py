@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,7 @@ def ints(values: Sequence[int] | Array) -> Operand:
     return tensor(np.asarray(values, np.int32))
 
 
-def scalar(value: float | bool | np.generic) -> Operand:
+def scalar(value: Any) -> Operand:
     """INT32, BOOL or FLOAT32 by the value's type; FLOAT16 for a numpy float16."""
     name = {bool: "bool", int: "int32", float: "float32"}.get(type(value)) or np.asarray(value).dtype.name
     array = np.asarray(value, name)

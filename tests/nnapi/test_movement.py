@@ -179,7 +179,10 @@ def test_slice(api: Nnapi, dtype: str, shape: tuple[int, ...], data: Any, seed: 
 @given(shape=shapes(), data=st.data(), seed=seeds)
 def test_strided_slice(api: Nnapi, dtype: str, shape: tuple[int, ...], data: Any, seed: int) -> None:
     x = draw(seed, dtype, shape)
-    begin, end, stride, where = [], [], [], []
+    begin: list[int] = []
+    end: list[int] = []
+    stride: list[int] = []
+    where: list[int | slice] = []
     begin_mask = end_mask = shrink_mask = 0
     for d, size in enumerate(shape):
         b, e = data.draw(st.integers(-size - 2, size + 2)), data.draw(st.integers(-size - 2, size + 2))
@@ -190,7 +193,9 @@ def test_strided_slice(api: Nnapi, dtype: str, shape: tuple[int, ...], data: Any
             e, s, shrink_mask = b + 1, 1, shrink_mask | 1 << d
         begin_mask |= (kind in ("begin", "both")) << d
         end_mask |= (kind in ("end", "both")) << d
-        begin.append(b), end.append(e), stride.append(s)
+        begin.append(b)
+        end.append(e)
+        stride.append(s)
         where.append(b if kind == "index" else slice(
             None if begin_mask >> d & 1 else b, None if end_mask >> d & 1 else e, s))  # fmt: skip
     part = np.atleast_1d(x[tuple(where)])

@@ -93,7 +93,7 @@ def test_unidirectional_sequence_rnn(api: Nnapi, time_major: bool) -> None:
     batch = 2 if time_major else 3
     state = T(dtype="float32", shape=(batch, 4), variable=True)
     inputs = [T(x), weights(w), weights(r), weights(b), state]
-    options = {"fused_activation_function": TANH, "time_major": time_major}
+    options: dict[str, Any] = {"fused_activation_function": TANH, "time_major": time_major}
     (want,) = litert("UNIDIRECTIONAL_SEQUENCE_RNN", inputs, [T()], **options)
     operands = [*map(tensor, (x, w, r, b)), zeros(batch, 4), scalar(TANH), scalar(int(time_major))]
     outputs = [zeros(3, 2, 4), zeros(batch, 4)]
@@ -195,7 +195,7 @@ def test_lstm(api: Nnapi, variant: dict[str, bool], clip: float) -> None:
     generator = np.random.default_rng(5)
     x, c = floats(generator, 2, 5), cell(generator, 5, **variant)
     inputs = [T(x), *map(weights, c.values), variable(2, c.output), variable(2, c.cells), *map(weights, c.norm)]
-    options = {"fused_activation_function": TANH, "cell_clip": clip, "proj_clip": clip}
+    options: dict[str, Any] = {"fused_activation_function": TANH, "cell_clip": clip, "proj_clip": clip}
     (want,) = litert("LSTM", inputs, [T()], **options)
     operands = [tensor(x), *map(optional, c.values), zeros(2, c.output), zeros(2, c.cells)]
     operands += [scalar(TANH), scalar(float(clip)), scalar(float(clip))]
@@ -213,7 +213,7 @@ def test_unidirectional_sequence_lstm(api: Nnapi, variant: dict[str, bool], time
     x, c = floats(generator, 3, 2, 5), cell(generator, 5, **variant)
     batch = 2 if time_major else 3
     inputs = [T(x), *map(weights, c.values), variable(batch, c.output), variable(batch, c.cells), *map(weights, c.norm)]
-    options = {"fused_activation_function": TANH, "time_major": time_major, "cell_clip": 0.5, "proj_clip": 0.4}
+    options: dict[str, Any] = {"fused_activation_function": TANH, "time_major": time_major, "cell_clip": 0.5, "proj_clip": 0.4}
     (want,) = litert("UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, [T()], **options)
     operands = [tensor(x), *map(optional, c.values), zeros(batch, c.output), zeros(batch, c.cells)]
     operands += [scalar(TANH), scalar(0.5), scalar(0.4), scalar(time_major), *map(optional, c.norm)]
@@ -270,7 +270,7 @@ def test_quantized_16bit_lstm(api: Nnapi, seed: int) -> None:
     w = generator.integers(90, 160, (4, output, size + output)).astype(np.uint8)  # input, forget, cell, output
     b = generator.integers(-3000, 3000, (4, output)).astype(np.int32)
     tflite_order = [0, 2, 1, 3]  # input, cell, forget, output
-    fixed = {"scale": 1 / 128, "zero_point": 128}
+    fixed: dict[str, Any] = {"scale": 1 / 128, "zero_point": 128}
     inputs = [
         T(x, **fixed), T(h, **fixed), T(w[tflite_order].reshape(4 * output, -1), scale=scale, zero_point=zero, const=True),
         T(b[tflite_order].ravel(), scale=scale / 128, zero_point=0, const=True), T(c, scale=1 / 2048, zero_point=0),
