@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from nnapi_toolkit.delegate.partition import PlanOptions
+    from nnapi_toolkit.delegate.graph import Graph
+    from nnapi_toolkit.delegate.partition import Plan, PlanOptions
 
 EXIT_NEGATIVE = 1
 EXIT_USAGE = 2
@@ -93,6 +94,50 @@ def make_plan_options(given: Mapping[str, Any]) -> PlanOptions:
     return PlanOptions(**values)
 
 
+FREEZE = click.option(
+    "--freeze-shapes",
+    "freeze",
+    default=None,
+    is_flag=False,
+    flag_value="",
+    metavar="[NAME=1x2x3,...]",
+    help="Fix every open dimension: as the file has it, or as given for the named inputs.",
+)
+
+
+def parse_shapes(text: str) -> dict[str, tuple[int, ...]]:
+    """`NAME=1x224x224x3,OTHER=1x10` as shapes by input name.
+
+    Raises:
+        click.BadParameter: Not of that form.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for entry in filter(None, text.split(",")):
+        name, equals, dims = entry.rpartition("=")
+        try:
+            shape = tuple(int(d) for d in dims.split("x"))
+        except ValueError:
+            shape = ()
+        if not equals or not name or not shape:
+            raise click.BadParameter(f"'{entry}' is not NAME=1x2x3", param_hint="--freeze-shapes")
+        shapes[name] = shape
+    return shapes
+
+
+def open_graph(model: Path, freeze: str | None) -> Graph:
+    """The model, with its shapes fixed where `--freeze-shapes` asks for it.
+
+    Raises:
+        ModelError: The file does not verify.
+        UnsupportedError: The shapes contradict an operator, or stay open.
+    """
+    from nnapi_toolkit.delegate.graph import Graph
+    from nnapi_toolkit.delegate.rewrites.folding import freeze_shapes
+
+    graph = Graph.open(model)
+    return graph if freeze is None else freeze_shapes(graph, parse_shapes(freeze))
+
+
 def emit(document: Any) -> None:
     """Prints one JSON document on standard output."""
     click.echo(json.dumps(document, indent=2, allow_nan=False, default=_plain))
@@ -125,6 +170,44 @@ def parse_levels(text: str) -> list[int]:
             raise click.BadParameter(f"'{part}' is outside the feature levels 1 to 8")
         levels.extend(range(low, high + 1))
     return list(dict.fromkeys(levels))
+
+
+def parse_percent(text: str | None) -> float | None:
+    """`90%` or `90` as a number.
+
+    Raises:
+        click.BadParameter: Not a number between 0 and 100.
+    """
+    if text is None:
+        return None
+    try:
+        value = float(text.strip().removesuffix("%"))
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100:
+        raise click.BadParameter(f"'{text}' is not a percentage between 0% and 100%", param_hint="--require-delegated")
+    return value
+
+
+def enough_delegated(plan: Plan, required: float | None, advice: str) -> bool:
+    """Whether the share of delegated multiply-accumulates reaches `--require-delegated`; says so if not."""
+    summary = plan.summary()
+    achieved = 100.0 * summary["delegated_macs"] / summary["macs"] if summary["macs"] else 100.0
+    if required is None or achieved >= required:
+        return True
+    click.echo(
+        f"nnapi: {achieved:.1f}% of the multiply-accumulates are delegated, --require-delegated wants {required:g}%: {advice}",
+        err=True,
+    )
+    return False
+
+
+REQUIRE = click.option(
+    "--require-delegated",
+    metavar="PERCENT",
+    default=None,
+    help="Exit code 1 unless this share of the multiply-accumulates is delegated: 90%.",
+)
 
 
 def run_guarded(command: click.Command, arguments: Sequence[str]) -> int:

@@ -13,7 +13,7 @@ from nnapi_toolkit.cli.common import run_guarded
 COMMANDS = {
     "devices": ("nnapi_toolkit.cli.devices", "List phones, emulators and the NNAPI devices on them."),
     "inspect": ("nnapi_toolkit.cli.model", "Show what is in a model: inputs, outputs, operators."),
-    "partition": ("nnapi_toolkit.cli.model", "Say node by node what NNAPI takes, and why not otherwise."),
+    "partition": ("nnapi_toolkit.cli.partition", "Say node by node what NNAPI takes, and why not otherwise."),
     "run": ("nnapi_toolkit.cli.run", "Run a model on a device."),
     "verify": ("nnapi_toolkit.cli.run", "Compare a device's outputs with the CPU reference."),
     "bench": ("nnapi_toolkit.cli.run", "Measure latency, overhead and compile time."),

@@ -1,4 +1,4 @@
-"""`nnapi inspect` and `nnapi partition`: questions about a model that need no device."""
+"""`nnapi inspect`: what is in a model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from nnapi_toolkit.cli.common import JSON, MODEL, emit, make_plan_options, parse_levels, plan_options
+from nnapi_toolkit.cli.common import JSON, MODEL, emit
 
 
 @click.command()
@@ -86,41 +86,3 @@ def describe(graph: Any, model: Path) -> dict[str, Any]:
             for s in graph.signatures
         ],
     }
-
-
-@click.command()
-@MODEL
-@click.option(
-    "--feature-level", "levels", default=None, metavar="N", help="1 to 8; a range 1-8 or a list 1,3,5 as well."
-)
-@click.option("--device", default=None, metavar="SPEC", help="Plan for what this device itself supports.")
-@plan_options
-@click.option("--nodes", is_flag=True, help="List every node, not only those on the CPU.")
-@JSON
-def partition(model: Path, levels: str | None, device: str | None, nodes: bool, as_json: bool, **given: Any) -> int:
-    """Say node by node what NNAPI takes at a feature level, and why not otherwise."""
-    from nnapi_toolkit.delegate.graph import Graph
-    from nnapi_toolkit.delegate.partition import make_plan
-    from nnapi_toolkit.delegate.target import Target
-    from nnapi_toolkit.report import console, print_plan
-
-    if levels is not None and device is not None:
-        raise click.UsageError("give --feature-level or --device, not both")
-    options = make_plan_options(given)
-    graph = Graph.open(model)
-    if device is not None:
-        from nnapi_toolkit.session import Session, SessionOptions
-
-        with Session(graph, device, SessionOptions(plan=options)) as session:
-            plans = [session.plan]
-    else:
-        plans = [make_plan(graph, Target(level), options) for level in parse_levels(levels or "8")]
-    several = levels is not None and not levels.strip().isdigit()
-    if as_json:
-        documents = [plan.to_json(str(model)) for plan in plans]
-        emit(documents if several else documents[0])
-        return 0
-    for plan in plans:
-        print_plan(plan, model.name, nodes=nodes)
-        console.print()
-    return 0

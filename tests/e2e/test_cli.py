@@ -140,3 +140,28 @@ def test_a_wrong_input_shape_names_the_tensor(
     assert code == 2
     message = json.loads(out)["error"]["message"]
     assert "'x'" in message and "[1, 2, 2, 3]" in message and "[1, 16, 16, 3]" in message
+
+
+def test_matrix_form(capsys: pytest.CaptureFixture[str], small_model: Path) -> None:
+    rows = document(capsys, "partition", small_model, "--matrix")["matrix"]
+    assert [row["feature_level"] for row in rows] == list(range(1, 9))
+    assert all(0 <= row["delegated_mac_share"] <= 1 for row in rows)
+
+
+def test_explain_names_rewrites_and_refusals(capsys: pytest.CaptureFixture[str], small_model: Path) -> None:
+    found = document(capsys, "partition", small_model, "--explain", "--exclude", "LOGISTIC", "--feature-level", 1)
+    assert [row["op"] for row in found["explain"]["refusals"]] == ["LOGISTIC"]
+    assert found["explain"]["summary"]["partitions"] == len(found["partitions"]) == 1
+    code, out = nnapi(capsys, "partition", small_model, "--explain", "--feature-level", 1)
+    assert code == 0 and "M MACs" in out
+
+
+def test_partition_can_require_a_share(capsys: pytest.CaptureFixture[str], small_model: Path) -> None:
+    assert nnapi(capsys, "partition", small_model, "--require-delegated", "100%")[0] == 0
+    assert nnapi(capsys, "partition", small_model, "--require-delegated", "50%", "--exclude", "CONV_2D")[0] == 1
+
+
+def test_freeze_shapes(capsys: pytest.CaptureFixture[str], small_model: Path) -> None:
+    assert nnapi(capsys, "partition", small_model, "--freeze-shapes", "x=1x16x16x3")[0] == 0
+    for wrong in ("x", "x=", "x=1xax3", "nothing=1x2", "x=2x16"):
+        assert nnapi(capsys, "partition", small_model, "--freeze-shapes", wrong)[0] == 2
