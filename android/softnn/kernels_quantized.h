@@ -36,6 +36,22 @@ SNN_INLINE VecI32 multiply_unit(VecI32 acc, VecI32 a, VecI32 w) {
 #endif
 }
 
+/* How accumulators leave: scaled by the short sequence, by the general one, or as they are (int32). */
+typedef enum { Q_SIMPLE, Q_ANY, Q_RAW } QMode;
+
+/* Accumulators as they are. */
+SNN_INLINE void q_store_raw(const int rows, const int vectors, VecI32 acc[SNN_Q_ROWS][SNN_Q_VECTORS], char *out, size_t stride, size_t columns) {
+  SNN_UNROLL for (int i = 0; i < rows; i++) {
+    SNN_UNROLL for (int j = 0; j < vectors; j++) {
+      size_t done = (size_t)j * SNN_LANES;
+      if (done >= columns) continue;
+      char *to = out + i * stride + done * sizeof(int32_t);
+      if (columns - done >= SNN_LANES) SNN_STORE(to, acc[i][j]);
+      else copy_part(to, &acc[i][j], (columns - done) * sizeof(int32_t));
+    }
+  }
+}
+
 /* Scales `rows` x `vectors` accumulators and stores them as bytes, four vectors at a time. */
 SNN_INLINE void q_store(const int rows, const int vectors, VecI32 acc[SNN_Q_ROWS][SNN_Q_VECTORS], const SnnRequant *r, const Narrow *narrow,
                         bool simple, uint8_t *out, size_t stride, uint32_t n0, size_t columns) {
@@ -61,7 +77,7 @@ SNN_INLINE void q_store(const int rows, const int vectors, VecI32 acc[SNN_Q_ROWS
 }
 
 /* `rows` x `vectors` of one panel; both are constants after inlining. */
-SNN_INLINE void q_block(const int rows, const int vectors, const SnnQMatrix *m, const SnnRequant *r, const Narrow *narrow, bool simple,
+SNN_INLINE void q_block(const int rows, const int vectors, const SnnQMatrix *m, const SnnRequant *r, const Narrow *narrow, const QMode mode,
                         const SnnTile *tile, uint32_t row0, uint32_t n0, const char *panel) {
   VecI32 acc[SNN_Q_ROWS][SNN_Q_VECTORS];
   const char *a = (const char *)tile->a + row0 * tile->a_stride;
@@ -79,17 +95,18 @@ SNN_INLINE void q_block(const int rows, const int vectors, const SnnQMatrix *m, 
     panel += SNN_Q_VECTORS * SNN_VECTOR_BYTES;
     a += 4;
   }
-  uint8_t *out = (uint8_t *)tile->out + row0 * tile->out_stride + n0;
-  q_store(rows, vectors, acc, r, narrow, simple, out, tile->out_stride, n0, m->n - n0);
+  char *out = (char *)tile->out + row0 * tile->out_stride;
+  if (mode == Q_RAW) q_store_raw(rows, vectors, acc, out + n0 * sizeof(int32_t), tile->out_stride, m->n - n0);
+  else q_store(rows, vectors, acc, r, narrow, mode == Q_SIMPLE, (uint8_t *)out + n0, tile->out_stride, n0, m->n - n0);
 }
 
-#define Q_CASE(rows) case rows: q_block(rows, vectors, m, r, narrow, simple, tile, row, n0, panel); break
+#define Q_CASE(rows) case rows: q_block(rows, vectors, m, r, narrow, mode, tile, row, n0, panel); break
 /* All rows of one panel. The last ones may not fill a block; SNN_Q_ROWS is at most 12. */
-SNN_INLINE void q_panel(const int vectors, const SnnQMatrix *m, const SnnRequant *r, const Narrow *narrow, const bool simple,
+SNN_INLINE void q_panel(const int vectors, const SnnQMatrix *m, const SnnRequant *r, const Narrow *narrow, const QMode mode,
                         const SnnTile *tile, uint32_t n0, const char *panel) {
   uint32_t row = 0;
   for (; row + SNN_Q_ROWS <= tile->rows; row += SNN_Q_ROWS) {
-    q_block(SNN_Q_ROWS, vectors, m, r, narrow, simple, tile, row, n0, panel);
+    q_block(SNN_Q_ROWS, vectors, m, r, narrow, mode, tile, row, n0, panel);
   }
   switch (tile->rows - row) {
     Q_CASE(1);
@@ -113,20 +130,27 @@ SNN_INLINE void q_panel(const int vectors, const SnnQMatrix *m, const SnnRequant
   }
 }
 
-/* Four forms, so that the branches stay outside. */
+/* One form for each mode, so that the branches stay outside. */
 static void q_panel_simple(const SnnQMatrix *m, const SnnRequant *r, const Narrow *n, const SnnTile *tile, uint32_t n0, const char *panel) {
-  q_panel(SNN_Q_VECTORS, m, r, n, true, tile, n0, panel);
+  q_panel(SNN_Q_VECTORS, m, r, n, Q_SIMPLE, tile, n0, panel);
 }
 static void q_panel_narrow(const SnnQMatrix *m, const SnnRequant *r, const Narrow *n, const SnnTile *tile, uint32_t n0, const char *panel) {
-  q_panel(1, m, r, n, true, tile, n0, panel);
+  q_panel(1, m, r, n, Q_SIMPLE, tile, n0, panel);
 }
 static void q_panel_any(const SnnQMatrix *m, const SnnRequant *r, const Narrow *n, const SnnTile *tile, uint32_t n0, const char *panel) {
-  q_panel(SNN_Q_VECTORS, m, r, n, false, tile, n0, panel);
+  q_panel(SNN_Q_VECTORS, m, r, n, Q_ANY, tile, n0, panel);
+}
+static void q_panel_raw(const SnnQMatrix *m, const SnnTile *tile, uint32_t n0, const char *panel) {
+  q_panel(SNN_Q_VECTORS, m, NULL, NULL, Q_RAW, tile, n0, panel);
 }
 
 static void q_multiply(const SnnQMatrix *m, const SnnRequant *r, const SnnTile *tile) {
   const char *panel = m->weights;
   size_t panel_bytes = (size_t)SNN_Q_COLUMNS * snn_align(m->k, Q_UNIT) * Q_ELEMENT;
+  if (r == NULL) {
+    for (uint32_t n0 = 0; n0 < m->n; n0 += SNN_Q_COLUMNS, panel += panel_bytes) q_panel_raw(m, tile, n0, panel);
+    return;
+  }
   Narrow narrow = make_narrow(r->is_signed, r->zero_point, r->lo, r->hi);
   bool simple = m->bounded && r->plain;
   for (uint32_t n0 = 0; n0 < m->n; n0 += SNN_Q_COLUMNS, panel += panel_bytes) {

@@ -1,4 +1,6 @@
-/* FULLY_CONNECTED: the input flattened to [batch, input size] times the transposed weights. */
+/* FULLY_CONNECTED: the input flattened to [batch, input size] times the transposed weights.
+ *
+ * Quantised sums are scaled in double and rounded half away from zero, as TFLite's reference kernel does here and nowhere else. */
 #include "../numeric.h"
 #include "../shape.h"
 #include "convolution.h"
@@ -11,10 +13,11 @@ typedef struct {
   int float_kernel;
   uint32_t batch, units, depth, tile_rows;
   SnnStored in_form, weight_form;
-  SnnRequant requant;
+  double scale;
+  int32_t zero_point, low, high;
   float lo, hi;
   const void *packed; /* NULL while the weights are not constant */
-  size_t converted_at, sums_at; /* in the scratch memory, after the packed weights */
+  size_t converted_at, sums_at, products_at; /* in the scratch memory, after the packed weights */
 } FullyConnected;
 
 static const SnnTypeLevel types[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 1}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 1},
@@ -44,32 +47,38 @@ static void pack(const SnnNode *node, const FullyConnected *fc, void *packed) {
   else snn_fmatrix_pack(fc->kernels, packed, &weights, bias, fc->lo, fc->hi);
 }
 
-/* The parameters with the output scaling behind them; packs the weights. */
-static int build(SnnNode *node, const FullyConnected *draft) {
-  bool constant = snn_weights_constant(node);
-  size_t padded = draft->units + (size_t)draft->kernels->q_columns, packed_bytes;
-  bool fits = draft->quantized ? snn_qmatrix_bytes(draft->kernels, draft->units, draft->depth, &packed_bytes)
-                               : snn_fmatrix_bytes(draft->kernels, draft->units, draft->depth, &packed_bytes);
-  SNN_CHECK(node, fits && packed_bytes < SIZE_MAX / 4, "the weights are too large");
-  size_t requant_at = snn_align(sizeof(FullyConnected), 64);
-  char *block = snn_params(node, requant_at + (draft->quantized ? snn_requant_bytes(padded) : 0));
-  if (block == NULL) return SNN_NO_MEMORY;
-  FullyConnected *fc = (FullyConnected *)(void *)block;
-  *fc = *draft;
+static int read_fuse(SnnNode *node, FullyConnected *fc) {
   int32_t fuse;
   SNN_TRY(snn_get_i32(node, FUSE, &fuse));
-  if (fc->quantized) SNN_TRY(snn_requant_fill(node, block + requant_at, fc->units, padded, fuse, false, &fc->requant));
-  else SNN_TRY(snn_fused_range_float(node, fuse, &fc->lo, &fc->hi));
+  if (!fc->quantized) return snn_fused_range_float(node, fuse, &fc->lo, &fc->hi);
+  const SnnTensor *out = node->out[0];
+  fc->scale = (double)node->in[INPUT]->scale * (double)node->in[WEIGHTS]->scale / (double)out->scale;
+  fc->zero_point = out->zero_point;
+  return snn_fused_range(node, fuse, out, &fc->low, &fc->high);
+}
+
+/* Sizes of scratch, the parameters, packed weights. */
+static int build(SnnNode *node, FullyConnected *fc) {
+  bool constant = snn_weights_constant(node);
+  size_t packed_bytes;
+  bool fits = fc->quantized ? snn_qmatrix_bytes(fc->kernels, fc->units, fc->depth, &packed_bytes)
+                            : snn_fmatrix_bytes(fc->kernels, fc->units, fc->depth, &packed_bytes);
+  SNN_CHECK(node, fits && packed_bytes < SIZE_MAX / 4, "the weights are too large");
+  SNN_TRY(read_fuse(node, fc));
   fc->converted_at = constant ? 0 : packed_bytes;
-  size_t row = snn_converted_bytes(fc->kernels, fc->depth);
-  fc->sums_at = fc->converted_at + (fc->quantized ? snn_align(fc->tile_rows * row, 64) : 0);
-  snn_scratch(node, fc->sums_at + fc->tile_rows * sizeof(int32_t));
-  if (!constant) return SNN_OK;
-  bool fresh;
-  void *packed = snn_packed(node, snn_packing_tag(fc->kernels), packed_bytes, &fresh);
-  if (packed == NULL) return SNN_NO_MEMORY;
-  if (fresh) pack(node, fc, packed);
-  fc->packed = packed;
+  fc->sums_at = fc->converted_at + (fc->quantized ? snn_align(fc->tile_rows * snn_converted_bytes(fc->kernels, fc->depth), 64) : 0);
+  fc->products_at = fc->sums_at + snn_align(fc->tile_rows * sizeof(int32_t), 64);
+  snn_scratch(node, fc->products_at + (fc->quantized ? (size_t)fc->tile_rows * fc->units * sizeof(int32_t) : 0));
+  if (constant) {
+    bool fresh;
+    void *packed = snn_packed(node, snn_packing_tag(fc->kernels), packed_bytes, &fresh);
+    if (packed == NULL) return SNN_NO_MEMORY;
+    if (fresh) pack(node, fc, packed);
+    fc->packed = packed;
+  }
+  FullyConnected *params = snn_params(node, sizeof *params);
+  if (params == NULL) return SNN_NO_MEMORY;
+  *params = *fc;
   return SNN_OK;
 }
 
@@ -92,15 +101,22 @@ static int prepare(SnnNode *node) {
   }
   fc.tile_rows = fc.batch < 4 * fc.kernels->q_rows ? fc.batch : 4 * fc.kernels->q_rows;
   if (fc.tile_rows == 0) fc.tile_rows = 1;
-  SNN_CHECK(node, depth <= UINT32_MAX / 16 / fc.tile_rows, "the weights are too large");
+  SNN_CHECK(node, depth <= UINT32_MAX / 16 / fc.tile_rows && units <= UINT32_MAX / 16 / fc.tile_rows, "the weights are too large");
   uint32_t shape[2] = {fc.batch, units};
   SNN_TRY(snn_set_shape(node, 0, 2, shape));
   return build(node, &fc);
 }
 
+/* round-half-away(sum * scale) + zero point, clamped. */
+static uint8_t finish(const FullyConnected *fc, int32_t sum) {
+  double real = sum * fc->scale, whole = trunc(real), rest = real - whole;
+  whole += (rest >= 0.5) - (rest <= -0.5) + fc->zero_point;
+  return (uint8_t)(int32_t)(whole < fc->low ? fc->low : whole > fc->high ? fc->high : whole);
+}
+
 static void multiply_quantized(const SnnNode *node, const FullyConnected *fc, const void *packed) {
-  char *converted = (char *)node->scratch + fc->converted_at;
-  int32_t *sums = (int32_t *)(void *)((char *)node->scratch + fc->sums_at);
+  char *scratch = node->scratch, *converted = scratch + fc->converted_at;
+  int32_t *sums = (int32_t *)(void *)(scratch + fc->sums_at), *products = (int32_t *)(void *)(scratch + fc->products_at);
   size_t stride = snn_converted_bytes(fc->kernels, fc->depth);
   SnnQMatrix matrix = snn_qmatrix_at(fc->kernels, packed, fc->units, fc->depth, fc->weight_form);
   const uint8_t *in = node->in[INPUT]->data;
@@ -108,8 +124,11 @@ static void multiply_quantized(const SnnNode *node, const FullyConnected *fc, co
   for (uint32_t row = 0; row < fc->batch; row += fc->tile_rows) {
     uint32_t rows = fc->batch - row < fc->tile_rows ? fc->batch - row : fc->tile_rows;
     fc->kernels->q_convert(converted, in + (size_t)row * fc->depth, rows, fc->depth, fc->in_form, matrix.row_factor ? sums : NULL);
-    SnnTile tile = {converted, stride, rows, sums, out + (size_t)row * fc->units, fc->units};
-    fc->kernels->q_multiply(&matrix, &fc->requant, &tile);
+    SnnTile tile = {converted, stride, rows, sums, products, fc->units * sizeof(int32_t)};
+    fc->kernels->q_multiply(&matrix, NULL, &tile);
+    size_t count = (size_t)rows * fc->units;
+    for (size_t i = 0; i < count; i++) out[i] = finish(fc, products[i]);
+    out += count;
   }
 }
 

@@ -1,0 +1,347 @@
+"""Convolutions and matrix products against LiteRT's reference kernels, for every table of kernels that this machine runs.
+
+Quantised results and float32 ones are equal bit for bit; with fused arithmetic (relaxed models) float32 is within rounding.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.differential.litert import T, run_litert, single
+
+from .client import Array, Compilation, Execution, Model, Nnapi, OperandType
+from .operation import TENSOR_TYPES
+
+CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, GROUPED_CONV_2D, TRANSPOSE_CONV_2D, BATCH_MATMUL = 3, 4, 9, 55, 91, 102
+INT32, BOOL, TENSOR_FLOAT32, TENSOR_INT32, PER_CHANNEL = 1, 6, 3, 4, 11
+TABLES = ("baseline", "avx2", "avx512vnni")
+SAME = 1
+DTYPES = ("float32", "uint8", "int8", "per_channel")
+#: Widths around the blocks of all kernels: every tail of 8, 16, 32 and 64 occurs.
+CHANNELS = st.one_of(st.integers(1, 40), st.integers(41, 140))
+
+examples = settings(
+    max_examples=30, deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
+)  # fmt: skip
+
+
+@contextmanager
+def variables(**values: str) -> Iterator[None]:
+    """Environment variables for a while."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@pytest.fixture(scope="session", params=TABLES)
+def kernels(request: pytest.FixtureRequest, library: Path, tmp_path_factory: pytest.TempPathFactory) -> Nnapi:
+    """The library with one table of kernels; a copy, because a process keeps the first choice."""
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    needed = {"avx2": " avx2", "avx512vnni": " avx512_vnni"}.get(request.param, "")
+    if needed not in flags:
+        pytest.skip(f"this machine has no{needed}")
+    copy = tmp_path_factory.mktemp(request.param) / library.name
+    shutil.copy(library, copy)
+    with variables(SOFTNN_KERNELS=request.param):
+        api = Nnapi(copy)
+        assert api.configure(feature_level=8) == 0
+        x = np.ones((1, 1), np.float32)
+        product(api, FULLY_CONNECTED, [Value(x), Value(x, constant=True), Value(x[0], constant=True), 0], Value(x))
+    return api
+
+
+@dataclass
+class Value:
+    """An operand of both sides."""
+
+    data: Array
+    scale: float | Sequence[float] | None = None
+    zero_point: int = 0
+    constant: bool = False
+    axis: int | None = None  # of the scales, where there are several
+
+    @property
+    def tflite(self) -> T:
+        zero: int | list[int] | None = None if self.scale is None else self.zero_point
+        if isinstance(self.scale, list):
+            zero = [0] * len(self.scale)
+        return T(self.data, scale=self.scale, zero_point=zero, dimension=self.axis or 0, const=self.constant)
+
+    @property
+    def type(self) -> OperandType:
+        if self.axis is not None:
+            return OperandType(PER_CHANNEL, self.data.shape)
+        # A bias beside a filter with a scale per channel has none of its own.
+        single_scale = 0.0 if self.scale is None or not isinstance(self.scale, float) else self.scale
+        return OperandType(TENSOR_TYPES[self.data.dtype.name], self.data.shape, single_scale, self.zero_point)
+
+
+@dataclass
+class Case:
+    """One operation: operands of both sides, options of TFLite's side."""
+
+    op: str
+    inputs: list[Value]
+    output: Value
+    options: dict[str, int | bool] = field(default_factory=dict)
+    version: int = 1
+
+    def expected(self, order: Sequence[int] | None = None, extra: Sequence[T] = ()) -> Array:
+        """LiteRT's result; `order` and `extra` where TFLite takes other operands."""
+        values = [value.tflite for value in self.inputs]
+        taken = [*extra, *(values[i] for i in (order or range(len(values))))]
+        out = T(
+            dtype=self.output.data.dtype.name, scale=self.output.scale,
+            zero_point=None if self.output.scale is None else self.output.zero_point,
+        )  # fmt: skip
+        model, fed = single(self.op, taken, [out], version=self.version, **self.options)
+        return run_litert(model, fed)[0]
+
+
+def product(
+    api: Nnapi, code: int, inputs: Sequence[Value | int | bool | Array], output: Value, *, all_inputs: bool = False,
+    relaxed: bool = False,
+) -> Array:
+    """Runs one operation; `all_inputs`: the constants are model inputs."""
+    with Model(api) as model:
+        places, fed = [], []
+        for operand in inputs:
+            if isinstance(operand, Value):
+                index = model.operand(operand.type)
+                if operand.axis is not None:
+                    model.channels(index, operand.axis, np.asarray(operand.scale).tolist())
+                if operand.constant and not all_inputs:
+                    model.value(index, operand.data)
+                else:
+                    fed.append((index, operand.data))
+            elif isinstance(operand, np.ndarray):
+                index = model.constant(OperandType(TENSOR_INT32, operand.shape), operand)
+            else:
+                index = model.constant(OperandType(BOOL if isinstance(operand, bool) else INT32), operand)
+            places.append(index)
+        result = model.operand(output.type)
+        model.operation(code, places, [result])
+        model.identify([index for index, _ in fed], [result])
+        if relaxed:
+            api.check("Model_relaxComputationFloat32toFloat16", model.handle, True)
+        model.finish()
+        with Compilation(model) as compilation, Execution(compilation) as execution:
+            for position, (_, data) in enumerate(fed):
+                execution.input(position, np.ascontiguousarray(data))
+            buffer = np.zeros(output.data.shape, output.data.dtype)
+            execution.output(0, buffer)
+            execution.compute()
+            return buffer
+
+
+def stored(generator: np.random.Generator, dtype: str, shape: Sequence[int]) -> Value:
+    """An input: normal floats, or bytes with a scale and a zero point."""
+    if dtype == "float32":
+        return Value(generator.standard_normal(shape).astype(np.float32))
+    kind = np.dtype("uint8" if dtype == "uint8" else "int8")
+    info = np.iinfo(kind)
+    data = generator.integers(info.min, info.max, shape, endpoint=True).astype(kind)
+    data[generator.random(shape) < 0.05] = info.min
+    scale = float(np.float32(generator.uniform(0.01, 0.1)))
+    return Value(data, scale, int(generator.integers(info.min, info.max, endpoint=True)))
+
+
+def weighted(
+    generator: np.random.Generator, dtype: str, x: Value, shape: Sequence[int], axis: int, depth: int, out: Sequence[int]
+) -> tuple[Value, Value, Value]:
+    """Filter, bias and output for an input; the output's scale fits the sums, so that values of all sizes occur."""
+    channels = shape[axis]
+    w = stored(generator, dtype, shape)
+    w.constant = True
+    if dtype == "float32":
+        bias = Value(generator.standard_normal(channels).astype(np.float32), constant=True)
+        return w, bias, Value(np.zeros(out, np.float32))
+    assert isinstance(x.scale, float) and isinstance(w.scale, float)
+    products: float | list[float]
+    if dtype == "per_channel":
+        w.axis, w.zero_point = axis, 0
+        scales = generator.uniform(0.002, 0.1, channels).astype(np.float32)
+        w.scale = scales.tolist()
+        products = (np.float32(x.scale) * scales).tolist()
+    else:
+        w.zero_point = 0 if dtype == "int8" else w.zero_point
+        products = float(np.float32(x.scale) * np.float32(w.scale))
+    bias = Value(generator.integers(-4000, 4000, channels).astype(np.int32), products, constant=True)
+    scale = float(np.float32(np.max(products) * 60 * np.sqrt(depth) * 10 ** generator.uniform(-1.2, 0.3)))
+    limits = np.iinfo(x.data.dtype)
+    zero = int(generator.integers(limits.min, limits.max, endpoint=True))
+    return w, bias, Value(np.zeros(out, x.data.dtype), scale, zero)
+
+
+def same(axis: int, stride: int) -> int:
+    return -(-axis // stride)
+
+
+def agree(
+    api: Nnapi, code: int, inputs: Sequence[Value | int | bool | Array], output: Value, want: Array, *, depth: int
+) -> None:
+    """With constant weights and with weights as inputs; and fused, within rounding."""
+    output.data = np.zeros(want.shape, want.dtype)
+    for all_inputs in (False, True):
+        have = product(api, code, inputs, output, all_inputs=all_inputs)
+        np.testing.assert_array_equal(have, want, err_msg=f"weights as inputs: {all_inputs}")
+    if want.dtype == np.float32:
+        have = product(api, code, inputs, output, relaxed=True)
+        np.testing.assert_allclose(have, want, rtol=1e-5, atol=4e-6 * depth**0.5)
+
+
+geometry = dict(
+    seed=st.integers(0, 2**32), size=st.tuples(st.integers(1, 9), st.integers(1, 9)), cout=CHANNELS,
+    kernel=st.tuples(st.integers(1, 4), st.integers(1, 4)), stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)), fuse=st.integers(0, 3), batch=st.integers(1, 2),
+)  # fmt: skip
+
+
+def tflite_fuse(fuse: int) -> int:
+    return fuse  # both count NONE, RELU, RELU1 (N1_TO_1), RELU6
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@examples
+@given(cin=st.integers(1, 70), **geometry)
+def test_conv(kernels: Nnapi, dtype: str, seed, size, cout, cin, kernel, stride, dilation, fuse, batch) -> None:
+    generator = np.random.default_rng(seed)
+    x = stored(generator, dtype, (batch, *size, cin))
+    out = (batch, same(size[0], stride[0]), same(size[1], stride[1]), cout)
+    depth = kernel[0] * kernel[1] * cin
+    w, b, y = weighted(generator, dtype, x, (cout, *kernel, cin), 0, depth, out)
+    case = Case("CONV_2D", [x, w, b], y, dict(
+        stride_h=stride[0], stride_w=stride[1], dilation_h_factor=dilation[0], dilation_w_factor=dilation[1],
+        padding=0, fused_activation_function=tflite_fuse(fuse)))  # fmt: skip
+    scalars = [SAME, stride[1], stride[0], fuse, False, dilation[1], dilation[0]]
+    agree(kernels, CONV_2D, [x, w, b, *scalars], y, case.expected(), depth=depth)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@examples
+@given(multiplier=st.sampled_from([1, 1, 1, 2, 3]), **geometry)
+def test_depthwise(kernels: Nnapi, dtype: str, seed, size, cout, multiplier, kernel, stride, dilation, fuse, batch) -> None:
+    generator = np.random.default_rng(seed)
+    x = stored(generator, dtype, (batch, *size, cout))
+    stride = (stride[0], stride[0])  # all that TFLite takes
+    out = (batch, same(size[0], stride[0]), same(size[1], stride[1]), cout * multiplier)
+    depth = kernel[0] * kernel[1]
+    w, b, y = weighted(generator, dtype, x, (1, *kernel, cout * multiplier), 3, depth, out)
+    case = Case("DEPTHWISE_CONV_2D", [x, w, b], y, dict(
+        stride_h=stride[0], stride_w=stride[1], dilation_h_factor=dilation[0], dilation_w_factor=dilation[1],
+        padding=0, depth_multiplier=multiplier, fused_activation_function=tflite_fuse(fuse)))  # fmt: skip
+    scalars = [SAME, stride[1], stride[0], multiplier, fuse, False, dilation[1], dilation[0]]
+    agree(kernels, DEPTHWISE_CONV_2D, [x, w, b, *scalars], y, case.expected(), depth=depth)
+
+
+@pytest.mark.parametrize("dtype", ("float32", "per_channel"))
+@examples
+@given(groups=st.integers(2, 4), depth=st.integers(1, 20), **{k: v for k, v in geometry.items() if k != "dilation"})
+def test_grouped(kernels: Nnapi, dtype: str, seed, size, cout, groups, depth, kernel, stride, fuse, batch) -> None:
+    generator = np.random.default_rng(seed)
+    x = stored(generator, dtype, (batch, *size, groups * depth))
+    out = (batch, same(size[0], stride[0]), same(size[1], stride[1]), cout * groups)
+    terms = kernel[0] * kernel[1] * depth
+    w, b, y = weighted(generator, dtype, x, (cout * groups, *kernel, depth), 0, terms, out)
+    case = Case("CONV_2D", [x, w, b], y, dict(
+        stride_h=stride[0], stride_w=stride[1], dilation_h_factor=1, dilation_w_factor=1,
+        padding=0, fused_activation_function=tflite_fuse(fuse)))  # fmt: skip
+    scalars = [SAME, stride[1], stride[0], groups, fuse, False]
+    agree(kernels, GROUPED_CONV_2D, [x, w, b, *scalars], y, case.expected(), depth=terms)
+
+
+@pytest.mark.parametrize("dtype", ("float32", "uint8", "per_channel"))
+@examples
+@given(cin=st.integers(1, 40), **{k: v for k, v in geometry.items() if k not in ("dilation", "fuse")})
+def test_transposed(kernels: Nnapi, dtype: str, seed, size, cout, cin, kernel, stride, batch) -> None:
+    generator = np.random.default_rng(seed)
+    x = stored(generator, dtype, (batch, *size, cin))
+    shape = np.array([batch, size[0] * stride[0], size[1] * stride[1], cout], np.int32)
+    depth = max(1, kernel[0] * kernel[1] // (stride[0] * stride[1])) * cin
+    w, b, y = weighted(generator, dtype, x, (cout, *kernel, cin), 0, depth, shape.tolist())
+    case = Case("TRANSPOSE_CONV", [x, w, b], y, dict(
+        stride_h=stride[0], stride_w=stride[1], padding=0, fused_activation_function=0), version=4)  # fmt: skip
+    want = case.expected(order=(1, 0, 2), extra=[T(shape, const=True)])
+    agree(kernels, TRANSPOSE_CONV_2D, [x, w, b, shape, SAME, stride[1], stride[0], 0, False], y, want, depth=depth)
+
+
+@pytest.mark.parametrize("dtype", ("float32", "uint8", "int8"))
+@examples
+@given(
+    seed=st.integers(0, 2**32), batch=st.integers(1, 30), depth=st.integers(1, 300), units=CHANNELS, fuse=st.integers(0, 3)
+)
+def test_fully_connected(kernels: Nnapi, dtype: str, seed, batch, depth, units, fuse) -> None:
+    generator = np.random.default_rng(seed)
+    x = stored(generator, dtype, (batch, depth))
+    w, b, y = weighted(generator, dtype, x, (units, depth), 0, depth, (batch, units))
+    options = dict(fused_activation_function=tflite_fuse(fuse))
+    case = Case("FULLY_CONNECTED", [x, w, b], y, options, version=4)
+    agree(kernels, FULLY_CONNECTED, [x, w, b, fuse], y, case.expected(), depth=depth)
+
+
+@pytest.mark.parametrize("dtype", ("float32", "int8"))
+@examples
+@given(
+    seed=st.integers(0, 2**32), batch=st.lists(st.integers(1, 3), max_size=2), rows=st.integers(1, 30),
+    depth=st.integers(1, 60), columns=CHANNELS, left=st.booleans(), right=st.booleans(), constant=st.booleans(),
+)  # fmt: skip
+def test_batch_matmul(kernels: Nnapi, dtype: str, seed, batch, rows, depth, columns, left, right, constant) -> None:
+    generator = np.random.default_rng(seed)
+    a = stored(generator, dtype, (*batch, depth, rows) if left else (*batch, rows, depth))
+    b = stored(generator, dtype, (*batch, columns, depth) if right else (*batch, depth, columns))
+    y = Value(np.zeros((*batch, rows, columns), a.data.dtype))
+    if dtype == "int8":
+        assert isinstance(a.scale, float) and isinstance(b.scale, float)
+        y.scale = float(np.float32(a.scale * b.scale * 100 * depth**0.5))
+        y.zero_point = int(generator.integers(-128, 127))
+    case = Case("BATCH_MATMUL", [a, b], y, dict(adj_x=left, adj_y=right), version=2)
+    want = case.expected()
+    b.constant = constant
+    agree(kernels, BATCH_MATMUL, [a, b, left, right], y, want, depth=depth)
+
+
+def test_large_sums_wrap_nowhere(kernels: Nnapi) -> None:
+    """Sums too large for the short form of the output stage take the long one: biases near the limits of int32."""
+    generator = np.random.default_rng(5)
+    x = stored(generator, "int8", (2, 5, 7, 19))
+    w, b, y = weighted(generator, "per_channel", x, (67, 1, 1, 19), 0, 19, (2, 5, 7, 67))
+    b.data = generator.integers(-(2**31) + 2**20, 2**31 - 2**20, 67).astype(np.int32)
+    y.scale = float(np.float32(y.scale) * np.float32(3e5))
+    case = Case("CONV_2D", [x, w, b], y, dict(
+        stride_h=1, stride_w=1, dilation_h_factor=1, dilation_w_factor=1, padding=0, fused_activation_function=0))  # fmt: skip
+    want = case.expected()
+    assert len(np.unique(want)) > 30
+    agree(kernels, CONV_2D, [x, w, b, SAME, 1, 1, 0], y, want, depth=19)
+
+
+def test_factors_above_one(kernels: Nnapi) -> None:
+    """Output scales finer than the products: left shifts."""
+    generator = np.random.default_rng(6)
+    for op, code, shape, axis in (("CONV_2D", CONV_2D, (45, 1, 1, 3), 0), ("DEPTHWISE_CONV_2D", DEPTHWISE_CONV_2D, (1, 1, 1, 45), 3)):
+        x = stored(generator, "per_channel", (1, 6, 6, 3 if axis == 0 else 45))
+        w, b, y = weighted(generator, "per_channel", x, shape, axis, 3, (1, 6, 6, 45))
+        x.data //= 32
+        x.zero_point, b.data = 0, b.data // 100
+        y.scale = float(np.min(b.scale) / 3)
+        options = dict(stride_h=1, stride_w=1, dilation_h_factor=1, dilation_w_factor=1, padding=0, fused_activation_function=0)
+        extra = [1] if axis == 3 else []
+        want = Case(op, [x, w, b], y, options | (dict(depth_multiplier=1) if extra else {})).expected()
+        agree(kernels, code, [x, w, b, SAME, 1, 1, *extra, 0], y, want, depth=3)
