@@ -11,6 +11,7 @@ from nnapi_toolkit.delegate.errors import ModelError, UnsupportedError
 from nnapi_toolkit.delegate.graph import Graph, Node, Subgraph, Tensor
 from nnapi_toolkit.reference import find_custom_kernel, find_kernel
 from nnapi_toolkit.reference.base import Array, Kernel, Value
+from nnapi_toolkit.reference.quantized import zero_point_of
 
 #: Subgraphs that call each other deeper than this do so without end.
 MAX_DEPTH = 64
@@ -130,10 +131,11 @@ class ReferenceExecutor:
         return self._nodes[key]
 
     def variable(self, tensor: Tensor, subgraph: int) -> Array:
-        """The value of a variable tensor, zeros at first."""
+        """The value of a variable tensor; what stands for zero at first (for int8 the zero point)."""
         key = (subgraph, tensor.index)
         if key not in self._variables:
-            self._variables[key] = np.zeros(tensor.shape, tensor.dtype)
+            start = zero_point_of(tensor) if tensor.dtype == np.int8 else 0
+            self._variables[key] = np.full(tensor.shape, start, tensor.dtype)
         return self._variables[key]
 
     def set_variable(self, subgraph: int, tensor: int, value: Array) -> None:

@@ -91,6 +91,13 @@ def multiply_by_quantized_multiplier(values: Int64, multiplier: Multiplier) -> I
     return rounding_divide_by_pot(high, right) if right.any() else high
 
 
+def multiply_with_ties_up(values: Int64, multiplier: Multiplier) -> Int64:
+    """As MultiplyByQuantizedMultiplier with ties of the last shift upward: how the optimised matrix library rounds."""
+    left, right = np.maximum(multiplier.exponent, 0), np.maximum(-multiplier.exponent, 0)
+    high = saturating_doubling_high_multiply(wrap32(values << left), multiplier.significand)
+    return (high + (np.left_shift(np.int64(1), right) >> 1)) >> right
+
+
 def multiply_int64_accumulator(values: Int64, multiplier: Multiplier) -> Int64:
     """The variant for 64-bit accumulators (16x8 kernels): a 16-bit significand and one rounding shift."""
     significand = multiplier.significand

@@ -19,6 +19,7 @@ from nnapi_toolkit.reference.fixed_point import (
     Int64,
     Multiplier,
     multiply_by_quantized_multiplier,
+    multiply_with_ties_up,
     rounding_divide_by_pot,
     truncating_divide,
     wrap32,
@@ -239,7 +240,7 @@ def basic_uint8_step(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     multiplier = Multiplier.of(4096 * scale_of(node, tensor_in(node, 3)))
     wide = weights.astype(np.int64) - zero_point_of(tensor_in(node, 2))
     sums = wrap32((joined.astype(np.int64) - 128) @ wide.T + bias.astype(np.int64))
-    gates = _clip16(multiply_by_quantized_multiplier(sums, multiplier))
+    gates = _clip16(multiply_with_ties_up(sums, multiplier))
     let_in, new, forget, out = np.split(gates, 4, axis=1)
     added = rounding_divide_by_pot(multiply(logistic(let_in, 3, 16), tanh(new, 3, 16), 16), 4)
     memory = _clip16(added + multiply(logistic(forget, 3, 16), state.astype(np.int64), 16))

@@ -61,14 +61,15 @@ class T:
 
 def single(
     op: str, inputs: Sequence[T | None], outputs: Sequence[T], *, version: int = 1, custom: bytes | None = None,
-    **options: Any,
+    intermediates: Sequence[T] = (), **options: Any,
 ) -> tuple[bytes, list[Array]]:
     """The model and the values of its inputs."""
     builder = ModelBuilder()
     indices = [None if t is None else t.add(builder, f"x{i}") for i, t in enumerate(inputs)]
     results = [t.add(builder, f"y{i}") for i, t in enumerate(outputs)]
     if custom is None:
-        builder.op(op, indices, results, version=version, **options)
+        inner = [t.add(builder, f"t{i}") for i, t in enumerate(intermediates)]
+        builder.op(op, indices, results, version=version, intermediates=inner, **options)
     else:
         builder.custom(op, indices, results, options=custom, version=version)
     fed = [(i, t) for i, t in zip(indices, inputs) if t is not None and t.data is not None and not t.const]

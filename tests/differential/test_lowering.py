@@ -1,0 +1,59 @@
+"""Every lowering, at every feature level that takes it, through software NNAPI of that level against LiteRT's kernels."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from nnapi_toolkit.delegate.graph import Graph
+from nnapi_toolkit.delegate.partition import PlanOptions, make_plan
+from nnapi_toolkit.delegate.rewrites import ALL
+from nnapi_toolkit.delegate.target import Target
+from nnapi_toolkit.session import Session, SessionOptions
+
+from tests.differential.litert import LiteRTError, run_litert, single
+from tests.operator_cases import CASES, OperatorCase
+
+EVERYTHING = PlanOptions(rewrites=ALL)
+
+
+@cache
+def _model(name: str) -> tuple[bytes, list[np.ndarray], list[np.ndarray]]:
+    case = next(c for c in CASES if c.name == name)
+    model, values = single(
+        case.op, case.inputs, case.outputs, version=case.version, custom=case.custom,
+        intermediates=case.intermediates, **case.options,
+    )
+    return model, values, run_litert(model, values, case.runs)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_lowering(case: OperatorCase, tmp_path: Path) -> None:
+    try:
+        model, values, wanted = _model(case.name)
+    except LiteRTError as error:
+        pytest.fail(f"LiteRT refuses the model: {error}")
+    path = tmp_path / "model.tflite"
+    path.write_bytes(model)
+    graph = Graph.open(path)
+    taken = [level for level in range(1, 9) if make_plan(graph, Target(level), EVERYTHING).partitions]
+    seen = set()
+    for level in taken:
+        codes = make_plan(graph, Target(level), EVERYTHING).lower()[0].operation_codes, level < 4
+        if codes in seen:
+            continue
+        seen.add(codes)
+        with Session(path, f"local,fl={level}", SessionOptions(plan=EVERYTHING)) as session:
+            assert session.plan.summary()["delegated_nodes"] == 1
+            for _ in range(case.runs):
+                results = session.run(values)
+        for have, want in zip(results, wanted, strict=True):
+            assert (have.shape, have.dtype) == (want.shape, want.dtype), f"level {level}"
+            if want.dtype.kind == "f":
+                scale = max(1e-30, float(np.abs(want).max(initial=0)))
+                worst = float(np.abs(have.astype(np.float64) - want).max(initial=0)) / scale
+                assert worst <= case.relative, f"level {level}: off by {worst} of the largest result"
+            else:
+                np.testing.assert_array_equal(have, want, err_msg=f"level {level}")
