@@ -226,7 +226,7 @@ class Plan:
 
 
 #: Rules of reasons that are choices of the plan, not refusals of a node.
-_CHOICES = frozenset({"excluded", "not-included", "partition-limit", "partition-size", "partition-cost", "device", "constant"})
+_CHOICES = frozenset({"excluded", "not-included", "partition-limit", "partition-size", "partition-cost", "partition-inputs", "device", "constant"})
 
 
 def make_plan(
@@ -377,7 +377,8 @@ class _Planner:
         def measure(nodes: Sequence[int]) -> Part:
             partition = self._boundary(subgraph, [real[n] for n in nodes])
             tensors = subgraph.tensors
-            return Part(sum(tensors[t].byte_size for t in (*partition.inputs, *partition.outputs)))
+            crossing = (*partition.inputs, *partition.outputs)
+            return Part(sum(tensors[t].byte_size for t in crossing), len(partition.inputs))
 
         found = choose(
             compact,

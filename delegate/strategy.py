@@ -24,9 +24,15 @@ CLEARLY = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What a partition's boundary amounts to."""
+    """What a partition's boundary amounts to.
+
+    Attributes:
+        boundary_bytes: Bytes of the tensors that go in and out.
+        inputs: Number of tensors that go in.
+    """
 
     boundary_bytes: int
+    inputs: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,7 @@ def choose(
     """
     dropped: dict[int, Reason] = {}
     nodes = set(accepted)
+    _drop_sourceless(waits, nodes, measure, dropped)
     if min_nodes > 1:
         _drop_small(waits, nodes, min_nodes, dropped)
     if limit is not None:
@@ -103,6 +110,17 @@ def _allowed(epochs: Sequence[Epoch], limit: int | None, min_nodes: int) -> bool
 
 def _partitions(waits: Sequence[Sequence[int]], nodes: set[int]) -> list[Epoch]:
     return [e for e in cut(waits, [n in nodes for n in range(len(waits))]) if e.delegated]
+
+
+def _drop_sourceless(
+    waits: Sequence[Sequence[int]], nodes: set[int], measure: Measure, dropped: dict[int, Reason]
+) -> None:
+    """Drops partitions that take no input: an NNAPI model has at least one."""
+    reason = Reason("partition-inputs", "its partition", "without a run-time input", "fed by at least one tensor")
+    while found := [e for e in _partitions(waits, nodes) if not measure(e.nodes).inputs]:
+        for epoch in found:
+            nodes.difference_update(epoch.nodes)
+            dropped.update(dict.fromkeys(epoch.nodes, reason))
 
 
 def _drop_small(

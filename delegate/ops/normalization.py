@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from nnapi_toolkit.delegate.nnapi import QUANT8
 from nnapi_toolkit.delegate.ops import tflite
 from nnapi_toolkit.delegate.ops.base import Case, OperatorRule
+from nnapi_toolkit.schema.enums import TensorType
 
 if TYPE_CHECKING:
     from nnapi_toolkit.delegate.program import ProgramBuilder
@@ -25,6 +26,8 @@ def _l2_rule(case: Case) -> None:
     x, out = case.input(0, "input"), case.output()
     if case.operation("L2_NORMALIZATION", x) in QUANT8:
         case.scaled(x)
+    if x.tensor.type == TensorType.INT8:
+        case.need_level(4, "TENSOR_QUANT8_ASYMM_SIGNED for L2_NORMALIZATION (the uint8 form rounds otherwise)", x)
     case.same_type(out, x)
     _ranks(case, "L2_NORMALIZATION")
     case.fuse_none("L2_NORMALIZATION")
@@ -45,7 +48,8 @@ def _l2_tflite(case: Case) -> None:
 
 
 def _lrn_rule(case: Case) -> None:
-    """NNAPI: float; the bias is not zero."""
+    """NNAPI: float; the bias is not zero. The window is symmetric, as in TFLite's optimised kernel (its reference kernel
+    leaves out the last channel of each window)."""
     x = case.input(0, "input")
     case.operation("LOCAL_RESPONSE_NORMALIZATION", x)
     case.same_type(case.output(), x)

@@ -105,6 +105,7 @@ def _gelu_exact_rule(case: Case) -> None:
     """The exact form with a polynomial for the error function."""
     x = case.input(0, "input")
     case.typed(x, TensorType.FLOAT32)
+    case.need(not case.options.approximate, "option-value", "option approximate", "true", "false")
     for name in ("MUL", "ABS", "EXP", "DIV", "NEG"):
         case.operation(name, x)
 

@@ -16,6 +16,7 @@ from nnapi_toolkit.session import Session, SessionOptions
 from tests.differential.litert import LiteRTError, run_litert, single
 from tests.operator_cases import CASES, OperatorCase
 
+_OPTIMISED = "BUILTIN_WITHOUT_DEFAULT_DELEGATES"
 EVERYTHING = PlanOptions(rewrites=ALL)
 
 
@@ -26,7 +27,14 @@ def _model(name: str) -> tuple[bytes, list[np.ndarray], list[np.ndarray]]:
         case.op, case.inputs, case.outputs, version=case.version, custom=case.custom,
         intermediates=case.intermediates, **case.options,
     )
-    return model, values, run_litert(model, values, case.runs)
+    # LiteRT's reference kernel leaves the last channel out of each window; NNAPI and the optimised kernel do not.
+    resolver = _OPTIMISED if case.op == "LOCAL_RESPONSE_NORMALIZATION" else "BUILTIN_REF"
+    try:
+        return model, values, run_litert(model, values, case.runs, resolver)
+    except LiteRTError as error:
+        if "Didn't find op" not in str(error):
+            raise
+        return model, values, run_litert(model, values, case.runs, _OPTIMISED)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
