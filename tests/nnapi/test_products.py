@@ -5,12 +5,8 @@ Quantised results and float32 ones are equal bit for bit; with fused arithmetic 
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +20,6 @@ from .operation import TENSOR_TYPES
 
 CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, GROUPED_CONV_2D, TRANSPOSE_CONV_2D, BATCH_MATMUL = 3, 4, 9, 55, 91, 102
 INT32, BOOL, TENSOR_FLOAT32, TENSOR_INT32, PER_CHANNEL = 1, 6, 3, 4, 11
-TABLES = ("baseline", "avx2", "avx512vnni")
 SAME = 1
 DTYPES = ("float32", "uint8", "int8", "per_channel")
 #: Widths around the blocks of all kernels: every tail of 8, 16, 32 and 64 occurs.
@@ -34,38 +29,6 @@ examples = settings(
     max_examples=30, deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
 )  # fmt: skip
-
-
-@contextmanager
-def variables(**values: str) -> Iterator[None]:
-    """Environment variables for a while."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@pytest.fixture(scope="session", params=TABLES)
-def kernels(request: pytest.FixtureRequest, library: Path, tmp_path_factory: pytest.TempPathFactory) -> Nnapi:
-    """The library with one table of kernels; a copy, because a process keeps the first choice."""
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    needed = {"avx2": " avx2", "avx512vnni": " avx512_vnni"}.get(request.param, "")
-    if needed not in flags:
-        pytest.skip(f"this machine has no{needed}")
-    copy = tmp_path_factory.mktemp(request.param) / library.name
-    shutil.copy(library, copy)
-    with variables(SOFTNN_KERNELS=request.param):
-        api = Nnapi(copy)
-        assert api.configure(feature_level=8) == 0
-        x = np.ones((1, 1), np.float32)
-        product(api, FULLY_CONNECTED, [Value(x), Value(x, constant=True), Value(x[0], constant=True), 0], Value(x))
-    return api
 
 
 @dataclass
@@ -335,7 +298,8 @@ def test_large_sums_wrap_nowhere(kernels: Nnapi) -> None:
 def test_factors_above_one(kernels: Nnapi) -> None:
     """Output scales finer than the products: left shifts."""
     generator = np.random.default_rng(6)
-    for op, code, shape, axis in (("CONV_2D", CONV_2D, (45, 1, 1, 3), 0), ("DEPTHWISE_CONV_2D", DEPTHWISE_CONV_2D, (1, 1, 1, 45), 3)):
+    kinds = (("CONV_2D", CONV_2D, (45, 1, 1, 3), 0), ("DEPTHWISE_CONV_2D", DEPTHWISE_CONV_2D, (1, 1, 1, 45), 3))
+    for op, code, shape, axis in kinds:
         x = stored(generator, "per_channel", (1, 6, 6, 3 if axis == 0 else 45))
         w, b, y = weighted(generator, "per_channel", x, shape, axis, 3, (1, 6, 6, 45))
         x.data //= 32
