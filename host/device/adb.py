@@ -33,7 +33,7 @@ from .base import (
     SideData,
     feature_level_of,
 )
-from .store import FOLDER, Item, Store
+from .store import CACHE, FOLDER, Item, Store
 from .virtual.config import host_abi
 
 #: ABI of a phone -> name of the build target.
@@ -49,7 +49,12 @@ class AdbDevice(Device):
     """One device at one adb server. Sessions may be started from several threads."""
 
     def __init__(
-        self, server: AdbServer, listed: ListedDevice, name: str = "", on_close: Callable[[], None] | None = None
+        self,
+        server: AdbServer,
+        listed: ListedDevice,
+        name: str = "",
+        on_close: Callable[[], None] | None = None,
+        by_number: bool = False,
     ) -> None:
         """Asks nothing yet.
 
@@ -58,6 +63,8 @@ class AdbDevice(Device):
             listed: The device as the server lists it.
             name: What messages call it; its serial otherwise.
             on_close: Called by `close`, last.
+            by_number: Address it by its transport id, since its serial is not the only one of its kind. After its
+                connection was lost it has another number, and this object is of no use any more.
         """
         self.server = server
         self.serial = listed.serial
@@ -66,7 +73,8 @@ class AdbDevice(Device):
         self._on_close = on_close
         self._info: DeviceInfo | None = None
         self._properties: Mapping[str, str] = {}
-        self._store = Store(server, listed.serial)
+        self.transport_id = listed.transport_id if by_number else None
+        self._store = Store(server, listed.serial, self.transport_id)
         self._lock = threading.Lock()
 
     # -- what it is ---------------------------------------------------------------------------------------------
@@ -92,7 +100,7 @@ class AdbDevice(Device):
         Raises:
             DeviceLostError, DeviceTimeoutError: The phone vanished, or the command did not end in time.
         """
-        return run_command(self.server, self.serial, line, seconds)
+        return run_command(self.server, self.serial, line, seconds, self.transport_id)
 
     # -- sessions -----------------------------------------------------------------------------------------------
 
@@ -126,10 +134,10 @@ class AdbDevice(Device):
         with self._lock:
             return self._store.ensure(items, progress)
 
-    def clean(self) -> int:
+    def clean(self, keep: int = 0) -> int:
         """See `Device.clean`."""
         with self._lock:
-            return self._store.clean()
+            return self._store.clean(keep)
 
     def remove(self, name: str) -> None:
         """Removes one file of ours from the store's folder, if the phone is still there."""
@@ -150,7 +158,7 @@ class AdbDevice(Device):
     def why_lost(self) -> str:
         """A word on the device after a stream to it has ended: is it still there?"""
         try:
-            state = self.server.ask(f"host-serial:{self.serial}:get-state", _REASON_SECONDS)
+            state = self.server.state(self.serial, self.transport_id)
         except AdbServerError as error:
             if self.server.running():
                 return f"device {self.name} is gone ({error.message})"
@@ -182,9 +190,10 @@ class AdbSession(DeviceSession):
         self._log = f"{secrets.token_hex(8)}.log"
         self._model: Item | None = None
         self._side: Item | None = None
+        self.cache_directory = CACHE
         self._closed = False
         command = f"cd {FOLDER} && exec ./{shim} --log {self._log}"
-        self._stream: Stream = device.server.open(device.serial, f"exec:{command}")
+        self._stream: Stream = device.server.open(device.serial, f"exec:{command}", transport_id=device.transport_id)
         descriptor = self._stream.socket.fileno()
         self._transport = _FirstWords(DescriptorTransport(descriptor, descriptor, self._stream.close))
         self.client = ShimClient(StreamChannel(self._transport, describe=self._describe))

@@ -122,6 +122,11 @@ class ListedDevice:
         return "" if self.usable else _ADVICE.get(self.state, "See `adb devices` and the phone's screen.")
 
     @property
+    def transport(self) -> str:
+        """`transport_id:N`, by which it can be chosen; "" where the server gave no number."""
+        return f"transport_id:{self.transport_id}" if self.transport_id is not None else ""
+
+    @property
     def transport_id(self) -> int | None:
         """The server's own number of the connection: unique where serials are not."""
         number = self.facts.get("transport_id", "")
@@ -295,13 +300,15 @@ class AdbServer:
     def choose(self, serial: str | None = None) -> ListedDevice:
         """The phone of that serial; without one: of ANDROID_SERIAL, else the only one there.
 
+        `transport_id:N` stands for the phone of that number in `adb devices -l`: for phones with equal serials.
+
         Raises:
             DeviceNotFoundError: None, or several.
             DeviceStateError: It is there, but not usable; says why, and what to do.
         """
         serial = serial or os.environ.get("ANDROID_SERIAL") or None
         listed = self.devices()
-        found = [device for device in listed if serial is None or device.serial == serial]
+        found = [device for device in listed if serial is None or serial in (device.serial, device.transport)]
         usable = [device for device in found if device.usable]
         names = ", ".join(f"{d.serial} ({d.state})" for d in listed) or "none"
         if serial is not None and not found:
@@ -312,9 +319,12 @@ class AdbServer:
         if serial is None and len(usable) == 1:
             return usable[0]
         if len(usable) > 1 or (serial is not None and len(found) > 1):
-            raise DeviceNotFoundError(
-                f"{len(usable)} devices are attached: {names}", advice="Choose one: --device SERIAL, or ANDROID_SERIAL"
-            )
+            if serial is None:
+                advice = "Choose one: --device SERIAL, or ANDROID_SERIAL"
+            else:
+                advice = f"Choose one by its number: --device {' or --device '.join(d.transport for d in found)}"
+            count = len(usable) if serial is None else len(found)
+            raise DeviceNotFoundError(f"{count} devices are attached: {names}", advice=advice)
         if not found:
             raise DeviceNotFoundError(
                 "no device is attached", advice="Plug one in with USB debugging on, or use --device virtual"
@@ -324,16 +334,13 @@ class AdbServer:
             raise DeviceStateError(f"is {device.state}", serial=device.serial, advice=device.advice, state=device.state)
         return device
 
-    def features(self, serial: str) -> frozenset[str]:
-        """Features that the server and the phone share, `shell_v2` and the like."""
-        return frozenset(self.ask(f"host-serial:{serial}:features").split(","))
+    def features(self, serial: str, transport_id: int | None = None) -> frozenset[str]:
+        """Features that the server and the phone share, `shell_v2` and the like. Raises as `ask`."""
+        return frozenset(self.ask(f"{_of(serial, transport_id)}:features").split(","))
 
-    def state(self, serial: str) -> str:
-        """`device`, `offline`, ...; "" if the server does not know the phone (any more)."""
-        try:
-            return self.ask(f"host-serial:{serial}:get-state", 1.0)
-        except (AdbServerError, DeviceLostError, DeviceTimeoutError):
-            return ""
+    def state(self, serial: str, transport_id: int | None = None) -> str:
+        """`device`, `offline`, ... Raises AdbServerError if the server does not know the phone (any more)."""
+        return self.ask(f"{_of(serial, transport_id)}:get-state", 1.0)
 
     def connect_device(self, serial: str, seconds: float = CONNECT_SECONDS) -> None:
         """`adb connect HOST:PORT`.
@@ -388,6 +395,11 @@ class AdbServer:
                 if device.serial == serial:
                     return DeviceLostError(error.message, serial=serial)
         return DeviceNotFoundError(error.message, serial=serial, advice="`nnapi devices` lists what is attached")
+
+
+def _of(serial: str, transport_id: int | None) -> str:
+    """The beginning of a question about one phone."""
+    return f"host-serial:{serial}" if transport_id is None else f"host-transport-id:{transport_id}"
 
 
 def parse_devices(text: str) -> list[ListedDevice]:

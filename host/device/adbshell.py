@@ -60,7 +60,7 @@ def run_command(
         DeviceTimeoutError: The command did not end in time.
     """
     end = time.monotonic() + seconds
-    if "shell_v2" not in server.features(serial):
+    if "shell_v2" not in server.features(serial, transport_id):
         with RemoteShell(server, serial, transport_id) as shell:
             return shell.run(command, seconds)
     stream = server.open(serial, f"shell,v2,raw:{command}", min(seconds, OPEN_SECONDS), transport_id)

@@ -83,6 +83,7 @@ class DeviceSession(ABC):
         client: Requests to the shim.
         hello: What the shim said of itself and of NNAPI.
         pushed_bytes: Bytes of files that had to be pushed for this session.
+        cache_directory: Where on the device NNAPI may keep compilations, for `ShimClient.load`; "" = nowhere.
     """
 
     name: str
@@ -90,6 +91,7 @@ class DeviceSession(ABC):
     client: ShimClient
     hello: Hello
     pushed_bytes: int = 0
+    cache_directory: str = ""
 
     @abstractmethod
     def provide_side(self, side: SideData) -> None:
@@ -161,8 +163,11 @@ class Device(ABC):
             BuildError: The shim cannot be built.
         """
 
-    def clean(self) -> int:
-        """Removes everything that the toolkit keeps on the device; the bytes freed.
+    def clean(self, keep: int = 0) -> int:
+        """Removes what the toolkit keeps on the device; the bytes freed.
+
+        Args:
+            keep: Bytes of files, the most recently used first, that may stay; 0 = nothing stays.
 
         Raises:
             DeviceError: It does not answer.

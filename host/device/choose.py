@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from nnapi_toolkit.errors import AdbServerError, DeviceError, UsageError
 
 from .adb import AdbDevice, device_info, environment_serial
@@ -16,8 +18,8 @@ def open_device(spec: str = "auto", server: AdbServer | None = None, progress: P
     """The device of a specification.
 
     Args:
-        spec: `auto` (the one phone attached, else a virtual device), `local` or `virtual[:ABI]` with settings, or an
-            adb serial.
+        spec: `auto` (the one phone attached, else a virtual device), `local` or `virtual[:ABI]` with settings, an adb
+            serial, an address HOST:PORT (connected to if need be), or `transport_id:N` of `adb devices -l`.
         server: The adb server to ask; the environment's, else 127.0.0.1:5037.
         progress: Told of builds.
 
@@ -36,8 +38,19 @@ def open_device(spec: str = "auto", server: AdbServer | None = None, progress: P
     if wanted.kind == "serial":
         if not server.running():
             start_server(server)
-        return AdbDevice(server, server.choose(wanted.serial))
+        return _open_serial(server, wanted.serial)
     return _open_any(server, progress)
+
+
+def _open_serial(server: AdbServer, serial: str) -> Device:
+    """A serial that is an address is connected to if the server does not know it yet, or has lost it."""
+    if re.fullmatch(r"[\w.-]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}", serial) and not serial.startswith("transport_id:"):
+        states = {device.serial: device.state for device in server.devices()}
+        if states.get(serial) == "offline":
+            server.disconnect_device(serial)
+        if states.get(serial, "offline") == "offline":
+            server.connect_device(serial)
+    return AdbDevice(server, server.choose(serial), by_number=serial.startswith("transport_id:"))
 
 
 def _open_any(server: AdbServer, progress: Progress | None) -> Device:

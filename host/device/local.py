@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from nnapi_toolkit.android.binding import LocalChannel
-from nnapi_toolkit.android.build import BuildResult, build
+from nnapi_toolkit.android.build import BuildResult, build, cache_root
 from nnapi_toolkit.android.protocol import ShimClient
 from nnapi_toolkit.delegate.target import FEATURE_LEVELS
 
@@ -68,6 +68,7 @@ class LocalSession(DeviceSession):
         self._model: Path | None = None
         self._side_hash = ""
         self._side_file: Path | None = None
+        self.cache_directory = str(_cache_directory())
         environment = device.config.softnn_environment() | dict(device.config.environment)
         self.client = ShimClient(LocalChannel(built.shim_library, built.libneuralnetworks, environment))
 
@@ -108,6 +109,13 @@ class LocalSession(DeviceSession):
         """See `DeviceSession.close`."""
         self.client.close()
         self._remove_side()
+
+
+def _cache_directory() -> Path:
+    """Where compilations of this process are kept."""
+    path = cache_root() / "compilations"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def _report_build(progress: Progress, done: int, steps: int, what: str) -> None:

@@ -24,6 +24,8 @@ from .adbsync import SyncConnection
 from .base import Progress
 
 FOLDER: Final = "/data/local/tmp/nnapi-toolkit"
+#: Below it: NNAPI's compilation cache, whose files have names of their own.
+CACHE: Final = "cache"
 #: Leftovers (`.part`, logs) older than this many seconds belong to nobody any more.
 STALE_SECONDS: Final = 3600
 #: Bytes that unused files may keep; beyond it the longest unused go, unless they were used in the last day.
@@ -81,6 +83,11 @@ class _Entry:
     name: str
     size: int
     mtime: int
+
+    @property
+    def leftover(self) -> bool:
+        """Neither content nor cache: a part or a log of a session, perhaps of one that runs now."""
+        return re.fullmatch(r"[0-9a-f]{64}", self.name) is None and not self.name.startswith(f"{CACHE}/")
 
 
 @dataclass(slots=True)
@@ -240,7 +247,7 @@ class Store:
         """Frees room by what was unused longest."""
         victims: list[str] = []
         freed = 0
-        for entry in sorted(self._entries(), key=lambda entry: entry.mtime):
+        for entry in _beyond(self._entries(), 0):
             if freed >= kib * 1024:
                 break
             if entry.name not in self.known:
@@ -250,35 +257,36 @@ class Store:
 
     def _sweep(self, keep: set[str]) -> None:
         """Makes the folder; removes old leftovers, and what is unused beyond the limit."""
-        self.shell().run(f"mkdir -p {FOLDER}").check(advice=f"Is {FOLDER} a folder that adb's shell may write?")
+        self.shell().run(f"mkdir -p {FOLDER}/{CACHE}").check(advice=f"Is {FOLDER} a folder that adb's shell may write?")
         entries = self._entries()
         if not entries:
             return
         now = int(self.shell().run("date +%s").text.strip() or 0)
-        stale = [e.name for e in entries if not _is_hash(e.name) and now - e.mtime > STALE_SECONDS]
-        kept = sorted((e for e in entries if _is_hash(e.name)), key=lambda e: e.mtime, reverse=True)
-        total = 0
-        for entry in kept:
-            total += entry.size
-            if total > KEEP_BYTES and now - entry.mtime > _KEEP_SECONDS and entry.name not in keep:
-                stale.append(entry.name)
-        self._remove(stale)
+        stale = [e.name for e in entries if e.leftover and now - e.mtime > STALE_SECONDS]
+        unused = [e for e in _beyond(entries, KEEP_BYTES) if now - e.mtime > _KEEP_SECONDS and e.name not in keep]
+        self._remove(stale + [entry.name for entry in unused])
 
     def _entries(self) -> list[_Entry]:
-        """The files in the folder."""
-        result = self.shell().run(f"cd {FOLDER} && stat -c '%A %Y %s %n' * 2>/dev/null")
+        """The files in the folder and in the cache."""
+        result = self.shell().run(f"cd {FOLDER} && stat -c '%A %Y %s %n' * {CACHE}/* 2>/dev/null")
         lines = re.finditer(r"^-\S+ (\d+) (\d+) (\S+)\s*$", result.text, re.MULTILINE)
         return [_Entry(line[3], int(line[2]), int(line[1])) for line in lines]
 
-    def clean(self) -> int:
-        """Removes the whole folder; the bytes that its files took.
+    def clean(self, keep: int = 0) -> int:
+        """Removes the whole folder, or just what was unused longest beyond `keep` bytes; the bytes freed.
 
         Raises:
             DeviceCommandError: It cannot be removed.
         """
         if self.shell().run(f"[ -d {FOLDER} ]").status != 0:
             return 0
-        freed = sum(entry.size for entry in self._entries())
+        entries = self._entries()
+        if keep > 0:
+            victims = [entry for entry in entries if entry.leftover] + _beyond(entries, keep)
+            self.shell().run(f"cd {FOLDER} && rm -f {' '.join(shlex.quote(e.name) for e in victims)}").check()
+            self.known -= {entry.name for entry in victims}
+            return sum(entry.size for entry in victims)
+        freed = sum(entry.size for entry in entries)
         self.shell().run(f"rm -rf {FOLDER}").check()
         self.known.clear()
         self._swept = False
@@ -295,8 +303,15 @@ def _hash_seconds(size: int) -> float:
     return 15.0 + size / _SLOWEST_HASH
 
 
-def _is_hash(name: str) -> bool:
-    return re.fullmatch(r"[0-9a-f]{64}", name) is not None
+def _beyond(entries: Sequence[_Entry], keep: int) -> list[_Entry]:
+    """The entries, longest unused first, that do not fit into `keep` bytes when the last used are kept."""
+    total = 0
+    beyond = []
+    for entry in sorted((e for e in entries if not e.leftover), key=lambda e: e.mtime, reverse=True):
+        total += entry.size
+        if total > keep:
+            beyond.append(entry)
+    return beyond[::-1]
 
 
 def _read_hashes(text: str) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from nnapi_toolkit.device import choose, list_devices, open_device
-from nnapi_toolkit.device.adb import device_info, parse_properties
+from nnapi_toolkit.device.adb import AdbDevice, device_info, parse_properties
 from nnapi_toolkit.device.adbclient import AdbServer, Address, ListedDevice, parse_devices
 from nnapi_toolkit.device.virtual.config import VirtualConfig
 from nnapi_toolkit.device.virtual.launch import launch
@@ -175,8 +175,9 @@ def test_the_only_usable_one_is_chosen(scripted: Callable[[Answer], AdbServer], 
 
 def test_equal_serials(scripted: Callable[[Answer], AdbServer]) -> None:
     server = scripted(listing("same device transport_id:1\nsame device transport_id:2\n"))
-    with pytest.raises(DeviceNotFoundError, match="2 devices"):
+    with pytest.raises(DeviceNotFoundError, match=r"2 devices.*--device transport_id:1 or --device transport_id:2"):
         server.choose("same")
+    assert server.choose("transport_id:2").transport_id == 2
 
 
 def test_auto_never_passes_over_a_phone(scripted: Callable[[Answer], AdbServer], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,12 +243,33 @@ def test_the_real_server_lists_the_phone(phone: VirtualDevice) -> None:
         open_device("other", phone.server)
 
 
+def test_by_number(phone: VirtualDevice) -> None:
+    [listed] = phone.server.devices()
+    with open_device(listed.transport, phone.server) as device:
+        assert isinstance(device, AdbDevice)
+        assert device.info().serial == phone.serial
+        assert device.command("echo here").text == "here\n"
+
+
+def test_an_address_is_connected_to(phone: VirtualDevice, fresh_phone: Callable[[], VirtualDevice]) -> None:
+    """HOST:PORT that the server does not know (any more) needs no `adb connect` by hand."""
+    other = fresh_phone()
+    with open_device(other.serial, phone.server) as device:
+        assert device.info().model == "Virtual Phone"
+    phone.server.disconnect_device(other.serial)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        nobody = f"127.0.0.1:{taken.getsockname()[1]}"
+    with pytest.raises(DeviceNotFoundError, match="Is the device on"):
+        open_device(nobody, phone.server)
+
+
 def test_refused_services_and_missing_devices(phone: VirtualDevice) -> None:
     with pytest.raises(DeviceLostError, match=f"{phone.serial}: refused the service 'reboot:'"):
         phone.server.open(phone.serial, "reboot:")
     with pytest.raises(DeviceNotFoundError):
         phone.server.open("nobody", "exec:ls")
-    assert phone.server.state("nobody") == ""
+    with pytest.raises(AdbServerError, match="nobody"):
+        phone.server.state("nobody")
     assert phone.server.state(phone.serial) == "device"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -149,7 +150,8 @@ def test_the_whole_shim_is_killed(slow_in: Callable[[str], VirtualDevice], adder
 
     def kill() -> None:
         for pid in shim_processes(phone):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     if phase == "HELLO":
         with quickly(), after(0.4, kill), pytest.raises(ShimLostError, match="HELLO") as lost:

@@ -171,7 +171,7 @@ def test_nothing_stays_after_a_session(fresh: Callable[..., VirtualDevice], adde
     control = phone.phone.control()
     adder.whole(phone)
     place = phone.phone.root / FOLDER[1:]
-    assert [path.name for path in place.iterdir() if len(path.name) != 64] == []
+    assert [path.name for path in place.iterdir() if len(path.name) != 64] == ["cache"]
     # The device's own shell and sync stay for the next session; the shim and its worker are gone by themselves.
     assert wait_until(lambda: len(control.call("processes")) <= 2, 1.5)
     assert phone.clean() > 0
@@ -210,11 +210,11 @@ def test_no_execute_permission(fresh: Callable[..., VirtualDevice], monkeypatch:
     phone.start().close()
     opened = phone.server.open
 
-    def open_without_permission(serial: str, service: str, *more: object) -> object:
+    def open_without_permission(serial: str, service: str, *more: object, **named: object) -> object:
         if service.startswith("exec:cd"):
             for path in (phone.phone.root / FOLDER[1:]).iterdir():
                 path.chmod(0o644)
-        return opened(serial, service, *more)  # type: ignore[arg-type]
+        return opened(serial, service, *more, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(phone.server, "open", open_without_permission)
     with pytest.raises(DeviceStateError, match=r"may not be executed.*Permission denied"):

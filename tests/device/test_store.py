@@ -39,7 +39,8 @@ def item(size: int, label: str = "thing", executable: bool = False) -> Item:
 
 
 def names(place: Path) -> list[str]:
-    return sorted(path.name for path in place.iterdir())
+    """All files of the folder; the cache's folder, which is always there, does not count."""
+    return sorted(path.name for path in place.iterdir() if path.name != "cache")
 
 
 def test_pushed_once(phone: VirtualDevice, control: ControlClient, place: Path) -> None:
@@ -160,6 +161,30 @@ def test_leftovers_are_swept(phone: VirtualDevice, place: Path, monkeypatch: pyt
     assert time.time() - (place / used.sha256).stat().st_mtime < 60
 
 
+def test_clean_keeps_what_was_used_last(phone: VirtualDevice, place: Path) -> None:
+    store = make_store(phone)
+    items = [item(1000) for _ in range(3)]
+    store.ensure(items)
+    for age, one in enumerate(items):
+        os.utime(place / one.sha256, (time.time() - age * 100, time.time() - age * 100))
+    (place / "cache" / "compiled").write_bytes(b"x" * 500)
+    os.utime(place / "cache" / "compiled", (time.time() - 150, time.time() - 150))
+    (place / "left.over.part").write_bytes(b"x" * 10)
+    assert store.clean(keep=2500) == 1010
+    assert names(place) == sorted(one.sha256 for one in items[:2])
+    assert (place / "cache" / "compiled").exists()
+    assert store.ensure(items) == 1000
+
+
+@pytest.mark.parametrize("size", [0, 1, 99_999])
+def test_a_truncated_file_is_replaced(phone: VirtualDevice, place: Path, size: int) -> None:
+    model = item(100_000)
+    make_store(phone).ensure([model])
+    os.truncate(place / model.sha256, size)
+    assert make_store(phone).ensure([model]) == 100_000
+    assert (place / model.sha256).stat().st_size == 100_000
+
+
 def test_what_vanishes_is_pushed_again(phone: VirtualDevice, place: Path) -> None:
     store = make_store(phone)
     model = item(1000)
@@ -256,7 +281,8 @@ def test_byte_by_byte(phone: VirtualDevice, control: ControlClient, place: Path)
 def test_clean_tells_what_it_freed(phone: VirtualDevice, place: Path) -> None:
     store = make_store(phone)
     store.ensure([item(1000), item(500)])
-    assert store.clean() == 1500
+    (place / "cache" / "compiled").write_bytes(b"x" * 100)
+    assert store.clean() == 1600
     assert not place.exists()
     assert store.clean() == 0
     again = item(700)
