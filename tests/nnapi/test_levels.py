@@ -1,0 +1,241 @@
+"""The feature level that each operation needs, by data type and form: one level below it is refused, it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from .client import BAD_DATA, Model, Nnapi, NnapiError
+from .operation import Operand, ints, omitted, scalar, tensor
+
+Form = tuple[list[Operand], list[Operand]]
+NAMES = {"f32": "float32", "f16": "float16", "u8": "uint8", "s8": "int8", "i32": "int32", "b8": "bool", "q16a": "uint16"}
+
+
+def like(type_: str, *shape: int, scale: float = 0.5, zero: int = 0) -> Operand:
+    """A tensor of a type."""
+    value = np.zeros(shape, NAMES[type_])
+    return tensor(value, scale, zero) if type_ in ("u8", "s8", "q16a") else tensor(value)
+
+
+def number(type_: str, value: float) -> Operand:
+    """A float scalar that goes with a type."""
+    return scalar(np.float16(value)) if type_ == "f16" else scalar(float(value))
+
+
+def box(type_: str, *shape: int) -> Operand:
+    """Boxes that go with scores of a type."""
+    return like("q16a", *shape, scale=0.125) if type_ in ("u8", "s8") else like(type_, *shape)
+
+
+def lstm_cell(type_: str) -> list[Operand]:
+    weights = [like(type_, 2, 3)] * 4 + [like(type_, 2, 2)] * 4 + [omitted(like(type_, 1).type.type)] * 3
+    return weights + [like(type_, 2)] * 4 + [omitted(like(type_, 1).type.type)] * 2
+
+
+def lstm(type_: str, *norm: Operand) -> Form:
+    options = [scalar(4), number(type_, 0), number(type_, 0)]
+    operands = [like(type_, 1, 3), *lstm_cell(type_), like(type_, 1, 2), like(type_, 1, 2), *options, *norm]
+    return operands, [like(type_, 1, 8), *[like(type_, 1, 2)] * 3]
+
+
+def sequence_lstm(type_: str, states: bool = False) -> Form:
+    none = omitted(like(type_, 1).type.type)
+    options = [scalar(4), number(type_, 0), number(type_, 0), scalar(False)]
+    operands = [like(type_, 1, 4, 3), *lstm_cell(type_), like(type_, 1, 2), like(type_, 1, 2), *options, *[none] * 4]
+    return operands, [like(type_, 1, 4, 2), *([like(type_, 1, 2)] * 2 if states else [])]
+
+
+def bidirectional_lstm(type_: str, states: bool = False) -> Form:
+    none = omitted(like(type_, 1).type.type)
+    options = [scalar(4), number(type_, 0), number(type_, 0), scalar(True), scalar(False)]
+    operands = [like(type_, 1, 4, 3), *lstm_cell(type_), *lstm_cell(type_), *[like(type_, 1, 2)] * 4, *[none] * 9, *options, *[none] * 8]
+    return operands, [like(type_, 1, 4, 4), *([like(type_, 1, 2)] * 4 if states else [])]
+
+
+def rnn(type_: str, *leading: int) -> list[Operand]:
+    return [like(type_, *leading, 3), like(type_, 2, 3), like(type_, 2, 2), like(type_, 2), like(type_, 1, 2)]
+
+
+def bidirectional_rnn(type_: str, states: bool = False) -> Form:
+    none = omitted(like(type_, 1).type.type)
+    options = [scalar(0), scalar(False), scalar(True)]
+    operands = [*rnn(type_, 1, 4), *rnn(type_)[1:], *[none] * 3, *options]
+    return operands, [like(type_, 1, 4, 4), *([like(type_, 1, 2)] * 2 if states else [])]
+
+
+def pair(type_: str) -> Form:
+    return [like(type_, 2), like(type_, 2)], [like("b8", 2)]
+
+
+def reduction(type_: str) -> Form:
+    return [like(type_, 2, 3), ints([1]), scalar(False)], [like(type_, 2)]
+
+
+def arg(type_: str) -> Form:
+    return [like(type_, 2, 3), scalar(1)], [like("i32", 2)]
+
+
+def resize(type_: str, *flags: Operand, scaled: bool = False) -> Form:
+    size = [number(type_, 2.0)] * 2 if scaled else [scalar(4), scalar(4)]
+    return [like(type_, 1, 2, 2, 1), *size, *flags], [like(type_, 1, 4, 4, 1)]
+
+
+def roi(type_: str, *more: Operand) -> Form:
+    operands = [like(type_, 1, 4, 4, 1), box(type_, 2, 4), ints([0, 0]), scalar(2), scalar(2), number(type_, 1), number(type_, 1)]
+    return [*operands, *more, scalar(False)], [like(type_, 2, 2, 2, 1)]
+
+
+def image(type_: str, *more: Operand, out: Sequence[int]) -> Form:
+    return [like(type_, 1, 4, 4, 4), *more], [like(type_, *out)]
+
+
+#: name, code, types with their levels, an operation of a type (and, where a form has its own level, that form).
+OPERATIONS: list[tuple[str, int, str, Callable[[str], Form]]] = [
+    ("CONCATENATION", 2, "f32 1 u8 1 f16 3 s8 4", lambda t: ([like(t, 2), like(t, 2), scalar(0)], [like(t, 4)])),
+    ("CONCATENATION requantised", 2, "u8 3 s8 4", lambda t: ([like(t, 2), like(t, 2, scale=2), scalar(0)], [like(t, 4)])),
+    ("DEPTH_TO_SPACE", 5, "f32 1 u8 1 f16 3 s8 4", lambda t: image(t, scalar(2), out=(1, 8, 8, 1))),
+    ("DEPTH_TO_SPACE with layout", 5, "f32 3 u8 3 s8 4", lambda t: image(t, scalar(2), scalar(False), out=(1, 8, 8, 1))),
+    ("EMBEDDING_LOOKUP", 7, "f32 1 i32 3 u8 3 f16 4 s8 4", lambda t: ([ints([0]), like(t, 2, 2)], [like(t, 1, 2)])),
+    ("HASHTABLE_LOOKUP", 10, "f32 1 i32 1 u8 1",
+     lambda t: ([ints([0]), ints([0, 1]), like(t, 2, 2)], [like(t, 1, 2), like("u8", 1, scale=1)])),
+    ("LSH_PROJECTION", 15, "f32 1 i32 1 u8 1 f16 3", lambda t: ([like("f32", 2, 3), like(t, 2), like("f32", 2), scalar(2)], [like("i32", 6)])),
+    ("LSH_PROJECTION sparse", 15, "f32 3 i32 3 u8 3", lambda t: ([like("f32", 2, 3), like(t, 2), omitted(3), scalar(3)], [like("i32", 2)])),
+    ("LSTM", 16, "f32 1 f16 3", lstm),
+    ("LSTM with normalisation", 16, "f32 3 f16 3", lambda t: lstm(t, *[omitted(like(t, 1).type.type)] * 4)),
+    ("RESHAPE", 22, "f32 1 u8 1 f16 3 s8 4 i32 6", lambda t: ([like(t, 4), ints([2, 2])], [like(t, 2, 2)])),
+    ("RESIZE_BILINEAR", 23, "f32 1 u8 3 f16 3 s8 4", resize),
+    ("RESIZE_BILINEAR by a factor", 23, "f32 3 u8 3 f16 3 s8 4", lambda t: resize(t, scaled=True)),
+    ("RESIZE_BILINEAR with layout", 23, "f32 3 u8 3 s8 4", lambda t: resize(t, scalar(False))),
+    ("RESIZE_BILINEAR with align_corners", 23, "f32 4 u8 4", lambda t: resize(t, scalar(False), scalar(True))),
+    ("RNN", 24, "f32 1 f16 3", lambda t: ([*rnn(t, 1), scalar(0)], [like(t, 1, 2)] * 2)),
+    ("SPACE_TO_DEPTH", 26, "f32 1 u8 1 f16 3 s8 4", lambda t: image(t, scalar(2), out=(1, 2, 2, 16))),
+    ("SVDF", 27, "f32 1 f16 3",
+     lambda t: ([like(t, 1, 3), like(t, 2, 3), like(t, 2, 4), like(t, 2), like(t, 1, 8), scalar(1), scalar(0)], [like(t, 1, 8), like(t, 1, 2)])),
+    ("BATCH_TO_SPACE_ND", 29, "f32 2 u8 2 f16 3 s8 4", lambda t: ([like(t, 4, 1, 1, 1), ints([2, 2])], [like(t, 1, 2, 2, 1)])),
+    ("MEAN", 31, "f32 2 u8 2 f16 3 s8 4", lambda t: ([like(t, 2, 3), ints([1]), scalar(0)], [like(t, 2)])),
+    ("PAD", 32, "f32 2 u8 2 f16 3 s8 4", lambda t: ([like(t, 2), ints(np.array([[1, 1]]))], [like(t, 4)])),
+    ("PAD with a zero point", 32, "u8 3 s8 4", lambda t: ([like(t, 2, zero=9), ints(np.array([[1, 1]]))], [like(t, 4, zero=9)])),
+    ("SPACE_TO_BATCH_ND", 33, "f32 2 u8 2 f16 3 s8 4",
+     lambda t: image(t, ints([2, 2]), ints(np.zeros((2, 2))), out=(4, 2, 2, 4))),
+    ("SQUEEZE", 34, "f32 2 u8 2 f16 3 s8 4", lambda t: ([like(t, 2, 1), ints([1])], [like(t, 2)])),
+    ("STRIDED_SLICE", 35, "f32 2 u8 2 f16 3 s8 4",
+     lambda t: ([like(t, 4), ints([0]), ints([2]), ints([1]), scalar(0), scalar(0), scalar(0)], [like(t, 2)])),
+    ("TRANSPOSE", 37, "f32 2 u8 2 f16 3 s8 4", lambda t: ([like(t, 2, 3), ints([1, 0])], [like(t, 3, 2)])),
+    ("ARGMAX", 39, "f32 3 f16 3 i32 3 u8 3 s8 4", arg),
+    ("ARGMIN", 40, "f32 3 f16 3 i32 3 u8 3 s8 4", arg),
+    ("AXIS_ALIGNED_BBOX_TRANSFORM", 41, "f32 3 f16 3", lambda t: ([like(t, 2, 4), like(t, 2, 4), ints([0, 0]), like(t, 1, 2)], [like(t, 2, 4)])),
+    ("AXIS_ALIGNED_BBOX_TRANSFORM quantised", 41, "u8 3 s8 4",
+     lambda t: ([box(t, 2, 4), like(t, 2, 4), ints([0, 0]), box(t, 1, 2)], [box(t, 2, 4)])),
+    ("BIDIRECTIONAL_SEQUENCE_LSTM", 42, "f32 3 f16 3", bidirectional_lstm),
+    ("BIDIRECTIONAL_SEQUENCE_LSTM with states", 42, "f32 4 f16 4", lambda t: bidirectional_lstm(t, True)),
+    ("BIDIRECTIONAL_SEQUENCE_RNN", 43, "f32 3 f16 3", bidirectional_rnn),
+    ("BIDIRECTIONAL_SEQUENCE_RNN with states", 43, "f32 4 f16 4", lambda t: bidirectional_rnn(t, True)),
+    ("BOX_WITH_NMS_LIMIT", 44, "f32 3 f16 3 u8 3 s8 4",
+     lambda t: ([like(t, 3, 2), box(t, 3, 8), ints([0, 0, 0]), number(t, 0.1), scalar(-1), scalar(0), *[number(t, 0.5)] * 3],
+                [like(t, 3), box(t, 3, 4), like("i32", 3), like("i32", 3)])),
+    ("CHANNEL_SHUFFLE", 46, "f32 3 f16 3 u8 3 s8 4", lambda t: ([like(t, 4), scalar(2), scalar(0)], [like(t, 4)])),
+    ("DETECTION_POSTPROCESSING", 47, "f32 3 f16 3",
+     lambda t: ([like(t, 1, 3, 2), like(t, 1, 3, 4), like(t, 3, 4), *[number(t, 1)] * 4, scalar(False), scalar(2), scalar(1), scalar(1),
+                 number(t, 0.5), number(t, 0.5), scalar(False)],
+                [like(t, 1, 2), like(t, 1, 2, 4), like("i32", 1, 2), like("i32", 1)])),
+    *[(name, code, "b8 3 f32 3 f16 3 i32 3 u8 3 s8 4", pair)
+      for name, code in [("EQUAL", 48), ("GREATER", 53), ("GREATER_EQUAL", 54), ("LESS", 58), ("LESS_EQUAL", 59), ("NOT_EQUAL", 68)]],
+    ("EXPAND_DIMS", 50, "f32 3 f16 3 i32 3 u8 3 s8 4", lambda t: ([like(t, 2), scalar(0)], [like(t, 1, 2)])),
+    ("GATHER", 51, "f32 3 f16 3 i32 3 u8 3 s8 4", lambda t: ([like(t, 2), scalar(0), ints([1])], [like(t, 1)])),
+    ("GENERATE_PROPOSALS", 52, "f32 3 f16 3 u8 3 s8 4",
+     lambda t: ([like(t, 1, 2, 2, 1), like(t, 1, 2, 2, 4),
+                 tensor(np.zeros((1, 4), np.int16), 0.125) if t in ("u8", "s8") else like(t, 1, 4), box(t, 1, 2), number(t, 1), number(t, 1),
+                 scalar(-1), scalar(-1), number(t, 0.5), number(t, 1), scalar(False)],
+                [like(t, 4), box(t, 4, 4), like("i32", 4)])),
+    ("HEATMAP_MAX_KEYPOINT", 56, "f32 3 f16 3 u8 3 s8 4",
+     lambda t: ([like(t, 1, 2, 2, 1), box(t, 1, 4), scalar(False)], [like(t, 1, 1), box(t, 1, 1, 2)])),
+    ("LOGICAL_AND", 61, "b8 3", pair),
+    ("LOGICAL_OR", 63, "b8 3", pair),
+    ("PAD_V2", 69, "f32 3 f16 3 u8 3 s8 4",
+     lambda t: ([like(t, 2), ints(np.array([[1, 1]])), scalar(0) if t in ("u8", "s8") else number(t, 0)], [like(t, 4)])),
+    ("RANDOM_MULTINOMIAL", 74, "f32 3 f16 3", lambda t: ([like(t, 1, 2), scalar(3), ints([1, 2])], [like("i32", 1, 3)])),
+    *[(name, code, "b8 3", reduction) for name, code in [("REDUCE_ALL", 75), ("REDUCE_ANY", 76)]],
+    *[(name, code, "f32 3 f16 3 u8 3 s8 4", reduction) for name, code in [("REDUCE_MAX", 77), ("REDUCE_MIN", 78)]],
+    *[(name, code, "f32 3 f16 3", reduction) for name, code in [("REDUCE_PROD", 79), ("REDUCE_SUM", 80)]],
+    ("ROI_ALIGN", 81, "f32 3 f16 3 u8 3 s8 4", lambda t: roi(t, scalar(0), scalar(0))),
+    ("ROI_POOLING", 82, "f32 3 f16 3 u8 3 s8 4", roi),
+    ("SELECT", 84, "f32 3 f16 3 i32 3 u8 3 s8 4", lambda t: ([like("b8", 2), like(t, 2), like(t, 2)], [like(t, 2)])),
+    ("SLICE", 86, "f32 3 f16 3 i32 3 u8 3 s8 4", lambda t: ([like(t, 4), ints([0]), ints([2])], [like(t, 2)])),
+    ("SPLIT", 87, "f32 3 f16 3 i32 3 u8 3 s8 4", lambda t: ([like(t, 4), scalar(0), scalar(2)], [like(t, 2)] * 2)),
+    ("TILE", 89, "f32 3 f16 3 i32 3 u8 3 s8 4", lambda t: ([like(t, 2), ints([2])], [like(t, 4)])),
+    ("TOPK_V2", 90, "f32 3 f16 3 i32 3 u8 3 s8 4", lambda t: ([like(t, 4), scalar(2)], [like(t, 2), like("i32", 2)])),
+    ("UNIDIRECTIONAL_SEQUENCE_LSTM", 92, "f32 3 f16 3", sequence_lstm),
+    ("UNIDIRECTIONAL_SEQUENCE_LSTM with states", 92, "f32 4 f16 4", lambda t: sequence_lstm(t, True)),
+    ("UNIDIRECTIONAL_SEQUENCE_RNN", 93, "f32 3 f16 3", lambda t: ([*rnn(t, 1, 4), scalar(0), scalar(0)], [like(t, 1, 4, 2)])),
+    ("UNIDIRECTIONAL_SEQUENCE_RNN with state", 93, "f32 4 f16 4",
+     lambda t: ([*rnn(t, 1, 4), scalar(0), scalar(0)], [like(t, 1, 4, 2), like(t, 1, 2)])),
+    ("RESIZE_NEAREST_NEIGHBOR", 94, "f32 3 f16 3 u8 3 s8 4", lambda t: resize(t, scalar(False))),
+    ("RESIZE_NEAREST_NEIGHBOR with align_corners", 94, "f32 4 u8 4", lambda t: resize(t, scalar(False), scalar(True))),
+    ("FILL", 100, "f32 4 f16 4 i32 4", lambda t: ([ints([2]), scalar(0) if t == "i32" else number(t, 0)], [like(t, 2)])),
+    ("RANK", 101, "f32 4 f16 4 i32 4 u8 4 s8 4 b8 4 q16a 4", lambda t: ([like(t, 2)], [scalar(1)])),
+    ("PACK", 103, "f32 6 f16 6 u8 6 s8 6 i32 6", lambda t: ([scalar(0), like(t, 2), like(t, 2)], [like(t, 2, 2)])),
+    ("MIRROR_PAD", 104, "f32 7 f16 7 u8 7 s8 7 i32 7", lambda t: ([like(t, 2), ints(np.array([[1, 1]])), scalar(0)], [like(t, 4)])),
+    ("REVERSE", 105, "f32 7 f16 7 u8 7 s8 7 i32 7", lambda t: ([like(t, 2), ints([0])], [like(t, 2)])),
+]  # fmt: skip
+
+
+def needed(api: Nnapi, code: int, form: Form) -> int:
+    """The lowest level at which the operation can be added; 9 when at none."""
+    for level in range(1, 9):
+        assert api.configure(feature_level=level) == 0
+        with Model(api) as model:
+            try:
+                places = [model.operand(operand.type) for operand in form[0]]
+                results = [model.operand(operand.type) for operand in form[1]]
+                for place, operand in zip(places, form[0]):
+                    if operand.value is None or operand.constant:
+                        model.value(place, operand.value)
+                model.operation(code, places, results)
+                return level
+            except NnapiError as error:
+                assert error.code == BAD_DATA, str(error)
+    return 9
+
+
+def rows() -> Iterator[Any]:
+    for name, code, levels, build in OPERATIONS:
+        words = levels.split()
+        yield pytest.param(code, dict(zip(words[::2], map(int, words[1::2]))), build, id=name)
+
+
+@pytest.mark.parametrize(("code", "levels", "build"), list(rows()))
+def test_level(api: Nnapi, code: int, levels: dict[str, int], build: Callable[[str], Form]) -> None:
+    have = {type_: needed(api, code, build(type_)) for type_ in levels}
+    assert have == levels
+
+
+@pytest.mark.parametrize(("code", "levels", "build"), list(rows()))
+def test_other_types_are_refused(api: Nnapi, code: int, levels: dict[str, int], build: Callable[[str], Form]) -> None:
+    """Of the common types, those that no form of the operation lists."""
+    names = {type_ for _, c, row, _ in OPERATIONS if c == code for type_ in row.split()[::2]}
+    for type_ in {"f32", "f16", "u8", "s8", "i32", "b8"} - names:
+        if code in (15, 41):
+            continue  # the data type of some operands is fixed
+        assert needed(api, code, build(type_)) == 9, type_
+
+
+@pytest.mark.parametrize(("code", "levels", "build"), list(rows()))
+def test_wrong_counts_are_refused(api: Nnapi, code: int, levels: dict[str, int], build: Callable[[str], Form]) -> None:
+    """One operand fewer or more than any form has, or of another type."""
+    inputs, outputs = build(next(iter(levels)))
+    extra = like("f32", 2, 2)
+    assert needed(api, code, ([*inputs, *[extra] * 30], outputs)) == 9 or code == 103  # PACK takes any number
+    assert needed(api, code, (inputs[:1], outputs)) == 9 or len(inputs) == 1
+    assert needed(api, code, (inputs, [*outputs, *[scalar(1)] * 7])) == 9
+    other = {0: 1, 1: 6, 6: 0, 10: 1}
+    for position, operand in enumerate(inputs):
+        if operand.scalar:
+            wrong = scalar({1: 1, 6: True, 0: 1.0}[other[operand.type.type]])
+        else:
+            wrong = tensor(np.zeros(operand.type.dims or 1, np.int16), 1.0)
+        changed = [*inputs[:position], wrong, *inputs[position + 1 :]]
+        assert needed(api, code, (changed, outputs)) == 9 or code == 101, f"input {position}"
