@@ -33,6 +33,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from . import bionic
 from .errors import BuildError
 from .toolchain import (
     COMMON_COMPILE_FLAGS,
@@ -49,7 +50,7 @@ SHIM = "nnapi-shim"
 SHIM_LIBRARY = "libnnapi_shim.so"
 LIBNEURALNETWORKS = "libneuralnetworks.so"
 
-_FOLDERS = ("include", "shim", "softnn", "softnn/ops", "sysroot")
+_FOLDERS = ("include", "shim", "softnn", "softnn/ops", "sysroot", *(f"{bionic.INCLUDE}{part}" for part in ("", "/sys", "/linux")))
 _JOBS = 2
 _COMPILE_SECONDS = 300.0
 _BUILD_SECONDS = 900.0
@@ -87,8 +88,9 @@ class SourceTree:
         """Reads the sources below `root`."""
         self.files: dict[str, bytes] = {}
         for folder in _FOLDERS:
-            for path in sorted((root / folder).glob("*.[chS]")):
-                self.files[f"{folder}/{path.name}"] = path.read_bytes()
+            for path in sorted((root / folder).iterdir()) if (root / folder).is_dir() else ():
+                if path.suffix in (".c", ".h") or f"{folder}/{path.name}" == bionic.SYMBOLS:
+                    self.files[f"{folder}/{path.name}"] = path.read_bytes()
         if not self.units("shim"):
             raise BuildError(
                 f"no native sources below {root}",
@@ -113,6 +115,10 @@ class SourceTree:
             for match in _INCLUDE.findall(self.files[name]):
                 todo.append(os.path.normpath(f"{folder}/{match.decode()}"))
         return sorted(seen)
+
+    def below(self, folder: str) -> list[str]:
+        """All files in a folder and its folders, sorted."""
+        return [name for name in sorted(self.files) if name.startswith(f"{folder}/")]
 
     def digest(self, names: Sequence[str]) -> bytes:
         """SHA-256 over names and contents."""
@@ -160,9 +166,12 @@ class _Builder:
         flags = self.compile_flags
         if source.startswith("softnn/"):
             flags += ("-DSOFTNN_BUILD",)
+        elif not (self.variant.debug or self.variant.sanitize):
+            flags += ("-Os",)  # the shim computes nothing: what counts is how much must be pushed
         if b"NTK_BUILD_HASH" in self.tree.files[source]:
             flags += (f'-DNTK_BUILD_HASH="{source_hash(self.tree, self.variant)}"',)
-        digest = hashlib.sha256(self.tree.digest(self.tree.closure(source)))
+        headers = self.tree.below(bionic.INCLUDE) if self.target.android else []
+        digest = hashlib.sha256(self.tree.digest([*self.tree.closure(source), *headers]))
         digest.update("\0".join((compiler_version(), self.target.triple, source, *flags)).encode())
         return _Unit(source, flags, self.cache / "objects" / f"{digest.hexdigest()}.o")
 
@@ -225,22 +234,37 @@ class _Builder:
             for done, (name, (sources, flags)) in enumerate(plans.items(), len(missing)):
                 progress(done, steps, f"linking {name}")
                 objects = [str(self.unit(source).object) for source in sources]
-                arguments = [*objects, "-o", str(out / name), *self.link_flags, *flags]
+                libraries = self.android_libraries(folder) if self.target.android else []
+                arguments = [*objects, *libraries, "-o", str(out / name), *self.link_flags, *flags]
                 self.run(arguments, folder, f"linking {name}")
         progress(steps, steps, "built")
+
+    def android_libraries(self, folder: Path) -> list[str]:
+        """The stub libraries that Android binaries link against, made in `folder`, and the compiler's own run-time."""
+        symbols = bionic.parse_symbols(self.tree.files[bionic.SYMBOLS].decode())
+        for stub, source in bionic.stub_sources(symbols).items():
+            if (folder / stub).exists():
+                continue
+            (folder / f"{stub}.c").write_text(source)
+            arguments = ["-nostdlib", "-shared", "-fPIC", "-fno-sanitize=undefined", f"-Wl,-soname,{bionic.soname(stub)}"]
+            self.run([*arguments, f"{stub}.c", "-o", stub], folder, f"making {stub}")
+        return [*bionic.stub_sources(symbols), "-lcompiler_rt"]
 
     def plan(self, name: str) -> tuple[list[str], tuple[str, ...]]:
         """Sources and link flags of one product."""
         shim, softnn = self.tree.units("shim"), self.tree.units("softnn", "softnn/ops")
+        if name == SHIM and self.target.android:
+            return [*shim, bionic.START], ("-pie", f"-Wl,-dynamic-linker,{self.target.linker}")
+        if name == SHIM and self.target.static:
+            return shim + softnn, ("-lm", "-lpthread", "-static")
         if name == SHIM:
-            flags = () if self.target.android else ("-ldl",)
-            return (shim + softnn, ("-lm", "-lpthread")) if self.target.static else (shim, flags)
+            return shim, ("-ldl",)
         if name == SHIM_LIBRARY:
             return [source for source in shim if source != "shim/main.c"], ("-shared", "-ldl")
         if not softnn:
             raise BuildError(f"linking {name}: no sources in softnn/", target=self.target.name)
-        threads = () if self.target.android else ("-lpthread",)  # part of bionic's libc
-        return softnn, ("-shared", f"-Wl,-soname,{name}", "-Wl,-z,defs", "-lm", *threads)
+        libraries = () if self.target.android else ("-lm", "-lpthread")
+        return softnn, ("-shared", f"-Wl,-soname,{name}", "-Wl,-z,defs", *libraries)
 
 
 def source_hash(tree: SourceTree, variant: Variant) -> str:

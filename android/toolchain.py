@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import bionic
 from .errors import BuildError
 
 #: The glibc that host binaries ask for at least: old enough for every distribution still alive.
@@ -23,7 +24,7 @@ class Target:
 
     `name` is what the user writes, `triple` what the compiler gets. `static` targets have no dynamic linker
     (they run under qemu-user): software NNAPI is linked into the shim there. `android` targets use this
-    tree's sysroot.
+    tree's sysroot; `linker` is the path of their dynamic linker.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Target:
     link_flags: tuple[str, ...] = ()
     static: bool = False
     android: bool = False
+    linker: str = ""
     host: bool = False
 
 
@@ -97,14 +99,31 @@ def host_target() -> Target:
     return Target("host", f"{machine}-linux-gnu.{GLIBC}", host=True)
 
 
+def _android(abi: str, triple: str, linker: str, *machine_flags: str) -> Target:
+    """One Android ABI, with the processor that the ABI promises."""
+    return Target(
+        abi,
+        triple,
+        (*bionic.COMPILE_FLAGS, *machine_flags),
+        (*bionic.LINK_FLAGS, *(flag for flag in machine_flags if flag.startswith("-mcpu"))),
+        android=True,
+        linker=linker,
+    )
+
+
 def targets() -> dict[str, Target]:
     """All targets by name, `host` first where this machine is one."""
     found: list[Target] = []
     with contextlib.suppress(BuildError):
         found.append(host_target())
     found += [
-        Target("aarch64-linux", "aarch64-linux-musl", ("-DNTK_STATIC_LIBRARY",), ("-static",), static=True),
-        Target("arm-linux", "arm-linux-musleabihf", ("-DNTK_STATIC_LIBRARY",), ("-static",), static=True),
+        Target("aarch64-linux", "aarch64-linux-musl", ("-DNTK_STATIC_LIBRARY",), static=True),
+        Target("arm-linux", "arm-linux-musleabihf", ("-DNTK_STATIC_LIBRARY",), static=True),
+        # Without outline atomics: they would call into a run-time library that asks the kernel what the processor can.
+        _android("arm64-v8a", "aarch64-linux-android", "/system/bin/linker64", "-mno-outline-atomics"),
+        _android("armeabi-v7a", "thumb-linux-androideabi", "/system/bin/linker", "-mcpu=cortex_a8"),
+        _android("x86_64", "x86_64-linux-android", "/system/bin/linker64", "-mcpu=x86_64+sse4_2+popcnt"),
+        _android("x86", "x86-linux-android", "/system/bin/linker", "-mcpu=i686+ssse3"),
     ]
     return {target.name: target for target in found}
 

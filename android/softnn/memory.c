@@ -40,7 +40,7 @@ int snn_memory_from_fd(size_t size, int protect, int fd, size_t offset, ANeuralN
   }
   /* mmap wants whole pages; the object begins wherever it is said to. */
   size_t page = (size_t)sysconf(_SC_PAGESIZE), lead = offset % page, bytes, end;
-  if (__builtin_add_overflow(size, lead, &bytes) || __builtin_add_overflow(size, offset, &end) || end > INT64_MAX) {
+  if (__builtin_add_overflow(size, lead, &bytes) || __builtin_add_overflow(size, offset, &end) || (uint64_t)end > INT64_MAX) {
     return snn_refuse(ANEURALNETWORKS_BAD_DATA, "Memory_createFromFd: offset and size do not fit");
   }
   struct stat status;

@@ -1,0 +1,11 @@
+#ifndef NTK_SYSROOT_SYS_TIME_H
+#define NTK_SYSROOT_SYS_TIME_H
+
+#include <sys/types.h>
+
+struct timeval {
+  time_t tv_sec;
+  suseconds_t tv_usec;
+};
+
+#endif
