@@ -20,6 +20,36 @@ from nnapi_toolkit.schema.enums import BuiltinOperator, TensorType
 #: TFLite's default of max_number_delegated_partitions.
 DEFAULT_PARTITIONS = 3
 
+#: Types that the delegate can make operands of; any other type ends the whole delegation.
+_OPERAND_TYPES = frozenset(
+    {
+        TensorType.FLOAT32,
+        TensorType.FLOAT16,
+        TensorType.UINT8,
+        TensorType.INT8,
+        TensorType.INT32,
+        TensorType.BOOL,
+        TensorType.INT16,
+    }
+)
+
+#: Input positions that become scalars or nothing, and no operand of their own.
+_NO_OPERAND: dict[str, frozenset[int]] = {
+    "SPLIT": frozenset({0}),
+    "PAD": frozenset({2}),
+    "PADV2": frozenset({2}),
+    "RESIZE_BILINEAR": frozenset({1}),
+    "RESIZE_NEAREST_NEIGHBOR": frozenset({1}),
+    "TOPK_V2": frozenset({1}),
+    "EXPAND_DIMS": frozenset({1}),
+    "BATCH_TO_SPACE_ND": frozenset({2}),
+    "ARG_MAX": frozenset({1}),
+    "ARG_MIN": frozenset({1}),
+    "FILL": frozenset({0, 1}),
+    "SPLIT_V": frozenset({1, 2}),
+    "DENSIFY": frozenset({0}),
+}
+
 #: Custom operators that TFLite's own resolver knows.
 KNOWN_CUSTOM = frozenset({"TFLite_Detection_PostProcess", "Mfcc", "AudioSpectrogram", "NumericVerify"})
 
@@ -172,6 +202,9 @@ class _DelegatedSubgraph:
         waits = self._waits(remapped)
         count = len(waits)
         found = [e for e in cut(waits, [n in nodes for n in range(count)]) if e.delegated]
+        if self.target.feature_level >= 3 and self._cannot_build(found):
+            # The device is asked about every partition, so every one is built, also those that the limit drops.
+            return cut(self._waits(set()), [False] * count)
         if limit is not None and len(found) > limit:
             ranked = sorted(found, key=lambda e: -len(e.nodes))
             for epoch in ranked[limit:]:
@@ -191,7 +224,51 @@ class _DelegatedSubgraph:
                 )
                 nodes = set()
                 waits = self._waits(set())
-        return cut(waits, [n in nodes for n in range(count)])
+        epochs = cut(waits, [n in nodes for n in range(count)])
+        if self._cannot_build([e for e in epochs if e.delegated]):
+            return cut(self._waits(set()), [False] * count)
+        return epochs
+
+    def _cannot_build(self, partitions: Sequence[Epoch]) -> bool:
+        """True when the delegate fails while it builds one of the partitions, which undoes all of its work."""
+        for epoch in partitions:
+            failure = self._build_failure(epoch.nodes)
+            if failure is not None:
+                self.undoes_everything = True
+                self.give_up(failure)
+                return True
+        return False
+
+    def _build_failure(self, nodes: Sequence[int]) -> Reason | None:
+        tensors = self.subgraph.tensors
+        made = {t for n in nodes for t in self.subgraph.operators[n].outputs}
+        fed = False
+        for index in nodes:
+            operator = self.subgraph.operators[index]
+            skipped = _NO_OPERAND.get(operator.name, frozenset())
+            inputs = [t for p, t in enumerate(operator.inputs) if t >= 0 and p not in skipped]
+            if index in self.float16 or operator.op == BuiltinOperator.DENSIFY:
+                continue
+            for t in (*inputs, *(t for t in operator.outputs if t >= 0)):
+                kind = tensors[t].type
+                if kind not in _OPERAND_TYPES:
+                    return Reason(
+                        "operand-type",
+                        f"a tensor of operator {index} ({operator.name})",
+                        kind.name,
+                        "a type that the delegate makes operands of: Validate lets it pass, the build fails, and nothing is "
+                        "delegated",
+                        tensors[t].name,
+                    )
+            fed = fed or any(t not in made and not tensors[t].is_constant for t in operator.inputs if t >= 0)
+        if not fed:
+            return Reason(
+                "partition-inputs",
+                f"the partition of operator {nodes[0]}",
+                "without a run-time input",
+                "fed by at least one tensor: the delegate cannot make an empty input pool, and nothing is delegated",
+            )
+        return None
 
     def _restored(self, left: set[int]) -> bool:
         """True when none of the nodes left to the CPU was pointed at a float16 constant."""
