@@ -131,6 +131,17 @@ static SnnSlot *output_slot(SnnInstance *instance, SnnStep *step, uint32_t outpu
   return &instance->slots[step->source->operands[step->node.n_in + output]];
 }
 
+/* The node as the model's validation saw it, but with inputs that the execution omits: may those be omitted? */
+static int validate_again(SnnInstance *instance, SnnStep *step) {
+  uint32_t count = step->node.n_in + step->node.n_out;
+  for (uint32_t i = 0; i < count; i++) step->pointers[i] = &instance->slots[step->source->operands[i]].tensor;
+  int answer = step->node.op->validate(&step->node);
+  for (uint32_t i = 0; i < count; i++) {
+    if (step->shadows != NULL && snn_is_half(step->pointers[i]->type)) step->pointers[i] = &step->shadows[i].tensor;
+  }
+  return answer < 0 ? SNN_BAD : SNN_OK;
+}
+
 /* SNN_NEEDS_DATA when an input's shape is not known yet. */
 static int check_inputs(SnnInstance *instance, SnnStep *step) {
   int answer = SNN_OK;
@@ -138,6 +149,7 @@ static int check_inputs(SnnInstance *instance, SnnStep *step) {
     const SnnSlot *slot = &instance->slots[step->source->operands[i]];
     if (slot->tensor.lifetime == SNN_OMITTED) {
       SNN_CHECK(&step->node, step->node.op->flags & SNN_ALLOW_OMITTED, "input %u must not be omitted", i);
+      if (slot->declared->lifetime != SNN_OMITTED) SNN_TRY(validate_again(instance, step));
     } else if (!slot->shape_known) {
       answer = SNN_NEEDS_DATA;
     }
