@@ -105,8 +105,9 @@ typedef struct {
   uint32_t f_rows, f_columns;
   uint32_t dw_block, dw_vectors, dw_group, dw_element; /* channels at a time, in so many vectors; taps at a time; bytes of a weight */
   uint32_t dw_narrow[2];                   /* narrower blocks (then several pixels at a time); 0 where there are none */
-  /* Rows of `depth` bytes; behind each, zeros up to a multiple of q_unit. `sums` (or NULL) receives each row's sum (8-bit format). */
-  void (*q_convert)(void *converted, const uint8_t *stored, uint32_t rows, size_t depth, SnnStored form, int32_t *sums);
+  /* Rows of `depth` bytes, `stride` apart, become converted rows. With q_element 1 they may lie in `converted` already, as far apart as
+   * converted rows. `sums` (or NULL) receives each row's sum (8-bit format). */
+  void (*q_convert)(void *converted, const uint8_t *stored, size_t stride, uint32_t rows, size_t depth, SnnStored form, int32_t *sums);
   void (*q_multiply)(const SnnQMatrix *matrix, const SnnRequant *requant, const SnnTile *tile); /* requant NULL: int32 results */
   void (*f_multiply[2])(const SnnFMatrix *matrix, const SnnTile *tile); /* [0] rounds like TFLite, [1] may fuse */
   void (*q_depthwise)(const SnnQDepthwise *packed, const SnnPixels *pixels);

@@ -168,20 +168,20 @@ static void q_flip(uint8_t *to, const uint8_t *from, size_t count, uint8_t flip)
   for (size_t i = 0; i < count; i++) to[i] = from[i] ^ flip;
 }
 
-static void q_convert(void *converted, const uint8_t *stored, uint32_t rows, size_t depth, SnnStored form, int32_t *sums) {
+/* What lies behind a row's depth meets weights of 0. */
+static void q_convert(void *converted, const uint8_t *stored, size_t stride, uint32_t rows, size_t depth, SnnStored form, int32_t *sums) {
   size_t padded = snn_align(depth, Q_UNIT);
   uint8_t *to = converted, flip = form.is_signed ? 0x80 : 0;
-  if (padded == depth) {
-    q_flip(to, stored, rows * depth, flip);
+  if (stride == padded && stored == to) {
+    if (flip) q_flip(to, to, rows * padded, flip);
+  } else if (stride == padded) {
+    q_flip(to, stored, (rows - 1) * padded + depth, flip);
   } else {
-    for (uint32_t i = 0; i < rows; i++) {
-      for (size_t k = depth; k < padded; k++) to[i * padded + k] = 0;
-      q_flip(to + i * padded, stored + i * depth, depth, flip);
-    }
+    for (uint32_t i = 0; i < rows; i++) q_flip(to + i * padded, stored + i * stride, depth, flip);
   }
   for (uint32_t i = 0; sums != NULL && i < rows; i++) {
     uint32_t sum = 0;
-    for (size_t k = 0; k < padded; k++) sum += to[i * padded + k];
+    for (size_t k = 0; k < depth; k++) sum += to[i * padded + k];
     sums[i] = (int32_t)sum;
   }
 }
@@ -197,17 +197,17 @@ static void q_widen(int16_t *to, const uint8_t *from, size_t count, SnnStored fo
   }
 }
 
-static void q_convert(void *converted, const uint8_t *stored, uint32_t rows, size_t depth, SnnStored form, int32_t *sums) {
+static void q_convert(void *converted, const uint8_t *stored, size_t stride, uint32_t rows, size_t depth, SnnStored form, int32_t *sums) {
   size_t padded = snn_align(depth, Q_UNIT);
   int16_t *to = converted;
   (void)sums;
-  if (padded == depth) {
+  if (stride == depth && padded == depth) {
     q_widen(to, stored, rows * depth, form);
     return;
   }
   for (uint32_t i = 0; i < rows; i++) {
-    q_widen(to + i * padded, stored + i * depth, depth, form);
-    to[i * padded + depth] = 0;
+    q_widen(to + i * padded, stored + i * stride, depth, form);
+    if (padded != depth) to[i * padded + depth] = 0;
   }
 }
 

@@ -271,77 +271,102 @@ typedef struct {
 
 /* Bytes that the gathering needs to know. */
 typedef struct {
-  size_t tap, pixel, row;
+  size_t tap, pixel, line;
   int32_t height, width;
   uint8_t fill;
 } Source;
 
-/* The taps of one filter row, from a line of the input (NULL: outside). */
-static char *gather_line(char *to, const Source *source, const char *line, const Direction *x, int32_t ix) {
-  size_t bytes = x->taps * source->tap;
-  if (line == NULL) {
-    memset(to, source->fill, bytes);
-    return to + bytes;
+/* Fewer than 16 bytes by two overlapping moves: a call costs more than the copy. */
+static inline void copy_short(char *to, const char *from, size_t bytes) {
+  if (bytes >= 8) {
+    memcpy(to, from, 8);
+    memcpy(to + bytes - 8, from + bytes - 8, 8);
+  } else if (bytes >= 4) {
+    memcpy(to, from, 4);
+    memcpy(to + bytes - 4, from + bytes - 4, 4);
+  } else {
+    for (size_t i = 0; i < bytes; i++) to[i] = from[i];
   }
-  bool inside = ix >= 0 && ix + (int64_t)(x->taps - 1) * x->tap < source->width;
-  if (inside && x->tap == 1 && source->tap == source->pixel) {
-    memcpy(to, line + (size_t)ix * source->pixel, bytes);
-    return to + bytes;
-  }
-  int64_t at = ix;
-  for (uint32_t t = 0; t < x->taps; t++, to += source->tap, at += x->tap) {
-    if (at >= 0 && at < source->width) memcpy(to, line + (size_t)at * source->pixel, source->tap);
-    else memset(to, source->fill, source->tap);
-  }
-  return to;
 }
 
-/* `count` rows from position number p on: all taps of one group's channels. */
-static void gather(const Job *job, const Source *source, size_t group_offset, size_t p, uint32_t count) {
+static inline void copy(char *to, const char *from, size_t bytes) {
+  if (bytes < 16) copy_short(to, from, bytes);
+  else memcpy(to, from, bytes);
+}
+
+/* The taps of one filter row that reaches over an edge, from a line of the input (NULL: outside). */
+static void gather_edge(char *to, const Source *source, const char *line, const Direction *x, int64_t ix) {
+  for (uint32_t t = 0; t < x->taps; t++, to += source->tap, ix += x->tap) {
+    if (line != NULL && ix >= 0 && ix < source->width) copy(to, line + (size_t)ix * source->pixel, source->tap);
+    else memset(to, source->fill, source->tap);
+  }
+}
+
+/* `count` rows, `stride` bytes apart, from position number p on: all taps of one group's channels. */
+static void gather(const Job *job, const Source *source, char *rows, size_t stride, size_t group_offset, size_t p, uint32_t count) {
   const Direction *y = &job->phase.y, *x = &job->phase.x;
   size_t column = p % x->count, line = p / x->count % y->count, batch = p / x->count / y->count;
-  const char *image = job->in + batch * (size_t)source->height * source->row + group_offset;
-  char *to = job->tile;
-  for (uint32_t i = 0; i < count; i++) {
-    int32_t ix = (int32_t)(x->first + (int64_t)column * x->step);
-    int64_t iy = y->first + (int64_t)line * y->step;
-    for (uint32_t t = 0; t < y->taps && x->taps > 0; t++, iy += y->tap) {
-      bool inside = iy >= 0 && iy < source->height;
-      to = gather_line(to, source, inside ? image + (size_t)iy * source->row : NULL, x, ix);
+  size_t bytes = x->taps * source->tap, image_bytes = (size_t)source->height * source->line;
+  bool joined = x->tap == 1 && source->tap == source->pixel; /* neighbouring taps lie side by side */
+  const char *image = job->in + batch * image_bytes + group_offset;
+  for (uint32_t i = 0; i < count; i++, rows += stride) {
+    int64_t ix = x->first + (int64_t)column * x->step, iy = y->first + (int64_t)line * y->step;
+    bool inside = joined && ix >= 0 && ix + x->taps <= source->width;
+    char *to = rows;
+    for (uint32_t t = 0; t < y->taps && x->taps > 0; t++, iy += y->tap, to += bytes) {
+      const char *from = iy >= 0 && iy < source->height ? image + (size_t)iy * source->line : NULL;
+      if (inside && from != NULL) copy(to, from + (size_t)ix * source->pixel, bytes);
+      else gather_edge(to, source, from, x, ix);
     }
     if (++column < x->count) continue;
     column = 0;
     if (++line < y->count) continue;
     line = 0;
-    image += (size_t)source->height * source->row;
+    image += image_bytes;
   }
 }
 
-static void multiply_quantized(const Job *job, uint32_t group, const char *rows, SnnTile *tile) {
+/* Rows as they are multiplied or converted. */
+typedef struct {
+  const char *first;
+  size_t stride;
+} Rows;
+
+/* Gathers quantised rows right where they are converted in place, if they can be. */
+static Rows gather_rows(const Job *job, const Source *source, size_t group_offset, size_t p, uint32_t count) {
   const Conv *conv = job->conv;
-  size_t depth = job->phase.depth, stride = snn_converted_bytes(conv->kernels, depth);
+  bool in_place = conv->quantized && conv->kernels->q_element == 1;
+  char *to = in_place ? job->converted : job->tile;
+  size_t stride = in_place ? snn_converted_bytes(conv->kernels, job->phase.depth) : job->phase.depth * conv->element;
+  gather(job, source, to, stride, group_offset, p, count);
+  return (Rows){to, stride};
+}
+
+static void multiply_quantized(const Job *job, uint32_t group, Rows rows, SnnTile *tile) {
+  const Conv *conv = job->conv;
+  size_t depth = job->phase.depth;
   const char *packed = job->packed + group * conv->packed_step;
   SnnQMatrix matrix = snn_qmatrix_at(conv->kernels, packed, conv->group_out, depth, conv->weight_form);
   int32_t *sums = matrix.row_factor ? job->sums : NULL;
-  conv->kernels->q_convert(job->converted, (const uint8_t *)rows, tile->rows, depth, conv->in_form, sums);
+  conv->kernels->q_convert(job->converted, (const uint8_t *)rows.first, rows.stride, tile->rows, depth, conv->in_form, sums);
   SnnRequant requant = conv->requant;
   size_t first = (size_t)group * conv->group_out;
   requant.multiplier += first;
   requant.left += first;
   requant.right += first;
   tile->a = job->converted;
-  tile->a_stride = stride;
+  tile->a_stride = snn_converted_bytes(conv->kernels, depth);
   tile->row_sums = job->sums;
   conv->kernels->q_multiply(&matrix, &requant, tile);
 }
 
-static void multiply_float(const Job *job, uint32_t group, const char *rows, SnnTile *tile) {
+static void multiply_float(const Job *job, uint32_t group, Rows rows, SnnTile *tile) {
   const Conv *conv = job->conv;
   size_t depth = job->phase.depth;
   const char *packed = job->packed + group * conv->packed_step;
   SnnFMatrix matrix = snn_fmatrix_at(conv->kernels, packed, conv->group_out, depth, conv->lo, conv->hi);
-  tile->a = rows;
-  tile->a_stride = depth * sizeof(float);
+  tile->a = rows.first;
+  tile->a_stride = rows.stride;
   conv->kernels->f_multiply[conv->float_kernel](&matrix, tile);
 }
 
@@ -370,9 +395,7 @@ static void run(void *arg, size_t begin, size_t end) {
     size_t oy = (size_t)y->start + line * (size_t)y->out_step, ox = (size_t)x->start + column * (size_t)x->out_step;
     char *out = job->out + ((batch * conv->out.height + oy) * conv->out.width + ox) * out_pixel;
     for (uint32_t g = 0; g < conv->groups; g++) {
-      const char *rows = job->tile;
-      if (ready) rows = job->in + p * pixel;
-      else gather(job, &source, g * source.tap, p, count);
+      Rows rows = ready ? (Rows){job->in + p * pixel, pixel} : gather_rows(job, &source, g * source.tap, p, count);
       SnnTile tile = {.rows = count, .out = out + (size_t)g * conv->group_out * conv->element, .out_stride = out_pixel * (size_t)x->out_step};
       if (conv->quantized) multiply_quantized(job, g, rows, &tile);
       else multiply_float(job, g, rows, &tile);

@@ -123,7 +123,7 @@ static void multiply_quantized(const SnnNode *node, const FullyConnected *fc, co
   uint8_t *out = node->out[0]->data;
   for (uint32_t row = 0; row < fc->batch; row += fc->tile_rows) {
     uint32_t rows = fc->batch - row < fc->tile_rows ? fc->batch - row : fc->tile_rows;
-    fc->kernels->q_convert(converted, in + (size_t)row * fc->depth, rows, fc->depth, fc->in_form, matrix.row_factor ? sums : NULL);
+    fc->kernels->q_convert(converted, in + (size_t)row * fc->depth, fc->depth, rows, fc->depth, fc->in_form, matrix.row_factor ? sums : NULL);
     SnnTile tile = {converted, stride, rows, sums, products, fc->units * sizeof(int32_t)};
     fc->kernels->q_multiply(&matrix, NULL, &tile);
     size_t count = (size_t)rows * fc->units;

@@ -162,7 +162,7 @@ static void multiply_s8(const SnnNode *node, const Matmul *m, const char *rows, 
   int32_t *sums = (int32_t *)(void *)((char *)node->scratch + m->sums_at);
   size_t stride = snn_converted_bytes(m->kernels, m->depth);
   SnnQMatrix matrix = snn_qmatrix_at(m->kernels, packed, m->columns, m->depth, m->form_b);
-  m->kernels->q_convert(converted, (const uint8_t *)rows, count, m->depth, m->form_a, matrix.row_factor ? sums : NULL);
+  m->kernels->q_convert(converted, (const uint8_t *)rows, m->depth, count, m->depth, m->form_a, matrix.row_factor ? sums : NULL);
   SnnTile tile = {converted, stride, count, sums, out, m->columns};
   m->kernels->q_multiply(&matrix, &m->requant, &tile);
 }
