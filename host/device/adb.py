@@ -34,12 +34,9 @@ from .base import (
     feature_level_of,
 )
 from .store import CACHE, FOLDER, Item, Store
-from .virtual.config import host_abi
 
-#: ABI of a phone -> name of the build target.
-ANDROID_TARGETS: Final = {abi: abi for abi in ("arm64-v8a", "armeabi-v7a", "x86_64", "x86")}
-#: ABI that a virtual device plays -> build target that runs there.
-VIRTUAL_TARGETS: Final = {"arm64-v8a": "aarch64-linux", "armeabi-v7a": "arm-linux"}
+#: ABIs of phones that there is a build for; the build target has the same name.
+ANDROID_TARGETS: Final = ("arm64-v8a", "armeabi-v7a", "x86_64", "x86")
 #: How long to look for the reason after a stream has ended.
 _REASON_SECONDS: Final = 1.0
 _FRAME_START: Final = MAGIC.to_bytes(4, "little")
@@ -113,7 +110,7 @@ class AdbDevice(Device):
     ) -> AdbSession:
         """See `Device.start`."""
         info = self.info()
-        built = programs_for(info, progress)
+        built = programs_for(info, self._properties.get("ro.nnapi_toolkit.target", ""), progress)
         items = [Item.of_file(built.shim, executable=True)]
         if model is not None:
             items.append(Item.of_file(model, sha256))
@@ -316,26 +313,25 @@ def _cannot_start(name: str, said: str, info: DeviceInfo) -> DeviceError:
     return DeviceError(f"the program did not start: {said[-1000:]}", serial=name)
 
 
-def programs_for(info: DeviceInfo, progress: Progress | None = None) -> BuildResult:
+def programs_for(info: DeviceInfo, target: str = "", progress: Progress | None = None) -> BuildResult:
     """The build that runs on a device.
+
+    Args:
+        info: The device.
+        target: The build target that the device asks for by itself, as virtual ones do; "" = by its ABIs.
+        progress: Told of the build.
 
     Raises:
         DeviceAbiError: There is none for its ABIs.
         BuildError: It cannot be built.
     """
-    targets = [_target(abi, info.virtual) for abi in info.abis]
-    target = next((target for target in targets if target), None)
-    if target is None:
+    wanted = [target] if target else [abi for abi in info.abis if abi in ANDROID_TARGETS]
+    if not wanted:
         abis = ", ".join(info.abis) or "none"
-        raise DeviceAbiError(f"its ABIs ({abis}) are none that we build for", serial=info.serial)
-    report = None if progress is None else partial(_report_build, progress)
-    return build(target, progress=report)
-
-
-def _target(abi: str, virtual: bool) -> str | None:
-    if not virtual:
-        return ANDROID_TARGETS.get(abi)
-    return "host" if abi == host_abi() else VIRTUAL_TARGETS.get(abi)
+        raise DeviceAbiError(
+            f"its ABIs ({abis}) are none that we build for ({', '.join(ANDROID_TARGETS)})", serial=info.serial
+        )
+    return build(wanted[0], progress=None if progress is None else partial(_report_build, progress))
 
 
 def _report_build(progress: Progress, done: int, steps: int, what: str) -> None:

@@ -13,8 +13,10 @@ from .virtual.config import ABIS, VirtualConfig, host_abi
 
 SYNTAX = (
     "auto, cpu, local[SETTINGS], virtual[:ABI][SETTINGS] or an adb serial, "
-    "where SETTINGS are ,fl=N ,refuse=OP+OP ,refuse-every=N ,faults=..."
+    "where SETTINGS are ,fl=N ,refuse=OP+OP ,refuse-every=N ,faults=... and, for virtual, ,sysroot=DIR"
 )
+
+_KEYS = ("fl", "refuse", "refuse-every", "faults", "sysroot")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class DeviceSpec:
         serial: For `serial`.
         abi: For `virtual`: the ABI that it plays.
         feature_level, refuse, refuse_every, faults: Settings of software NNAPI, for `local` and `virtual`.
+        sysroot: For `virtual`: directory with a real Android `/system` to run Android's own programs with.
     """
 
     kind: str
@@ -35,12 +38,14 @@ class DeviceSpec:
     refuse: tuple[str, ...] = ()
     refuse_every: int = 0
     faults: str = ""
+    sysroot: str = ""
 
     def config(self, **more: object) -> VirtualConfig:
         """The virtual phone of these settings."""
         values: dict[str, object] = {
             "abi": self.abi, "feature_level": self.feature_level, "refuse": self.refuse,
             "refuse_every": self.refuse_every, "faults": self.faults,
+            "sysroot": self.sysroot,
         }  # fmt: skip
         return VirtualConfig(**(values | more))  # type: ignore[arg-type]
 
@@ -62,6 +67,8 @@ def parse_spec(text: str) -> DeviceSpec:
     if colon and abi not in ABIS:
         raise UsageError(f"'{abi}' in '{text}' is no ABI: choose one of {', '.join(ABIS)}")
     values = _settings(text, settings)
+    if "sysroot" in values and kind != "virtual":
+        raise UsageError(f"sysroot in device '{text}' is for virtual devices")
     return DeviceSpec(
         kind,
         abi=abi or host_abi(),
@@ -69,6 +76,7 @@ def parse_spec(text: str) -> DeviceSpec:
         refuse=_operations(text, values.get("refuse", "")),
         refuse_every=_number(text, values, "refuse-every", 0, 1, 1_000_000),
         faults=values.get("faults", "").replace("+", ","),
+        sysroot=values.get("sysroot", ""),
     )
 
 
@@ -76,10 +84,8 @@ def _settings(text: str, settings: list[str]) -> Mapping[str, str]:
     values: dict[str, str] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
-        if key not in ("fl", "refuse", "refuse-every", "faults") or not equals or not value:
-            raise UsageError(
-                f"'{setting}' in device '{text}' is no setting: write fl=N, refuse=OP+OP, refuse-every=N or faults=..."
-            )
+        if key not in _KEYS or not equals or not value:
+            raise UsageError(f"'{setting}' in device '{text}' is no setting: write KEY=VALUE with one of {', '.join(_KEYS)}")
         if key in values:
             raise UsageError(f"'{key}' stands twice in device '{text}'")
         values[key] = value

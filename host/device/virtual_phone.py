@@ -8,18 +8,21 @@ import dataclasses
 import shutil
 import weakref
 from functools import partial
+from pathlib import Path
 
 from nnapi_toolkit.android.build import build
 from nnapi_toolkit.errors import AdbServerError, DeviceError
 
-from .adb import VIRTUAL_TARGETS, AdbDevice
+from .adb import AdbDevice
 from .adbclient import AdbServer, Address, ListedDevice
 from .base import Progress
-from .virtual.config import VirtualConfig, host_abi
+from .virtual.config import ABIS, VirtualConfig, host_abi
 from .virtual.launch import VirtualDeviceError, VirtualPhone, launch
 
+#: ABI that is not the host's -> build target that runs there under an emulator, without any Android.
+VIRTUAL_TARGETS = {"arm64-v8a": "aarch64-linux", "armeabi-v7a": "arm-linux"}
 #: ABI -> the emulator program (package qemu-user) that runs its programs here.
-_EMULATORS = {"arm64-v8a": "qemu-aarch64", "armeabi-v7a": "qemu-arm"}
+_EMULATORS = {"arm64-v8a": "qemu-aarch64", "armeabi-v7a": "qemu-arm", "x86_64": "qemu-x86_64", "x86": "qemu-i386"}
 
 _running: weakref.WeakSet[VirtualDevice] = weakref.WeakSet()
 
@@ -61,26 +64,55 @@ def _close_running() -> None:
 def prepare_config(config: VirtualConfig, progress: Progress | None = None) -> VirtualConfig:
     """Adds what the phone needs to run programs: software NNAPI as its library, an emulator for another ABI.
 
+    Programs are the host's own build for its ABI, a static Linux build under an emulator for another one, and the
+    true Android build under an emulator where there is a `sysroot`.
+
     Raises:
         DeviceError: There is no way to run that ABI here.
         BuildError: Software NNAPI cannot be built.
     """
-    report = None if progress is None else partial(_report_build, progress)
-    if config.abi == host_abi():
-        return dataclasses.replace(config, library=config.library or str(build("host", progress=report).libneuralnetworks))
-    emulator = _EMULATORS.get(config.abi)
-    if emulator is None or config.abi not in VIRTUAL_TARGETS:
-        known = ", ".join([host_abi(), *(abi for abi in VIRTUAL_TARGETS if abi != host_abi())])
-        raise DeviceError(f"a virtual device cannot play {config.abi} on this machine: choose one of {known}")
-    if config.runner:
+    if config.runner:  # the caller knows how
         return config
-    program = shutil.which(emulator) or shutil.which(f"{emulator}-static")
+    if config.sysroot:
+        return _with_sysroot(config, progress)
+    if config.abi == host_abi():
+        return dataclasses.replace(config, target="host", library=config.library or _library("host", progress))
+    target = VIRTUAL_TARGETS.get(config.abi)
+    if target is None:
+        known = ", ".join([host_abi(), *(abi for abi in VIRTUAL_TARGETS if abi != host_abi())])
+        raise DeviceError(
+            f"a virtual device cannot play {config.abi} on this machine",
+            advice=f"Choose one of {known}, or give it a real Android with sysroot=DIR",
+        )
+    return dataclasses.replace(config, target=target, runner=(_emulator(config.abi),))
+
+
+def _with_sysroot(config: VirtualConfig, progress: Progress | None) -> VirtualConfig:
+    linker = Path(config.sysroot) / "system/bin" / ("linker64" if ABIS[config.abi][1] else "linker")
+    if not linker.exists():
+        raise DeviceError(
+            f"{config.sysroot} holds no Android system for {config.abi}: {linker} does not exist",
+            advice="Name the directory that contains `system`, as pulled from a phone or an emulator image",
+        )
+    runner = (_emulator(config.abi), "-L", str(Path(config.sysroot).resolve()))
+    library = config.library or _library(config.abi, progress)
+    return dataclasses.replace(config, target=config.abi, runner=runner, library=library)
+
+
+def _library(target: str, progress: Progress | None) -> str:
+    report = None if progress is None else partial(_report_build, progress)
+    return str(build(target, progress=report).libneuralnetworks)
+
+
+def _emulator(abi: str) -> str:
+    name = _EMULATORS[abi]
+    program = shutil.which(name) or shutil.which(f"{name}-static")
     if program is None:
         raise DeviceError(
-            f"a virtual device that plays {config.abi} needs {emulator}, which is not on the PATH",
+            f"a virtual device that plays {abi} needs {name}, which is not on the PATH",
             advice="Install it (Debian, Ubuntu: apt-get install qemu-user), or leave the ABI out",
         )
-    return dataclasses.replace(config, runner=(program,))
+    return program
 
 
 def open_virtual(config: VirtualConfig | None = None, progress: Progress | None = None) -> VirtualDevice:

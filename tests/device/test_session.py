@@ -224,13 +224,13 @@ def test_no_execute_permission(fresh: Callable[..., VirtualDevice], monkeypatch:
 def test_wrong_abi(fresh: Callable[..., VirtualDevice], tmp_path: Path) -> None:
     """A phone that says one ABI and is another: told so in plain words."""
     other = next(abi for abi in ("arm64-v8a", "x86_64") if abi != host_abi())
-    phone = fresh(abi=other, runner=("/bin/false",), properties={"ro.product.cpu.abilist": host_abi()})
+    phone = fresh(abi=other, runner=("/bin/false",), target="host")
     with pytest.raises(DeviceAbiError, match="not executable: 64-bit ELF file"):
         phone.start()
 
 
 def test_no_program_for_the_abi(fresh: Callable[..., VirtualDevice]) -> None:
-    phone = fresh(properties={"ro.product.cpu.abilist": "riscv64"})
+    phone = fresh(properties={"ro.product.cpu.abilist": "riscv64", "ro.nnapi_toolkit.target": ""})
     with pytest.raises(DeviceAbiError, match="riscv64"):
         phone.start()
 
@@ -249,7 +249,7 @@ def test_another_build_is_refused(nnapi_phone: VirtualDevice, monkeypatch: pytes
     from nnapi_toolkit.device import adb
 
     real = adb.programs_for
-    monkeypatch.setattr(adb, "programs_for", lambda info, progress: replace(real(info, progress), source_hash="00" * 31 + "01"))
+    monkeypatch.setattr(adb, "programs_for", lambda *asked: replace(real(*asked), source_hash="00" * 31 + "01"))
     with pytest.raises(ShimError, match="HELLO"):
         nnapi_phone.start()
 
@@ -259,5 +259,5 @@ def test_virtual_abi_that_cannot_run_here(monkeypatch: pytest.MonkeyPatch) -> No
     other = next(abi for abi in ("arm64-v8a", "armeabi-v7a") if abi != host_abi())
     with pytest.raises(DeviceError, match="apt-get install qemu-user"):
         open_device(f"virtual:{other}")
-    with pytest.raises(DeviceError, match="cannot play x86 "):
+    with pytest.raises(DeviceError, match="cannot play x86 on"):
         open_device("virtual:x86")

@@ -37,7 +37,9 @@ class VirtualConfig:
         refuse_every: Refuse every N-th operation; 0 = none.
         faults: Fault injection of software NNAPI (`SOFTNN_FAULTS`), "" = none.
         library: The `libneuralnetworks.so` that is part of its system; "" = a phone without NNAPI.
-        runner: Command in front of every pushed program, for example `("qemu-aarch64", "-L", SYSROOT)`.
+        runner: Command in front of every pushed program, for example `("qemu-aarch64",)`.
+        sysroot: Directory with a real Android `/system`: Android's own programs run there, with its dynamic linker.
+        target: The build whose programs run on it (`ro.nnapi_toolkit.target`).
         environment: Further variables for programs that run on it.
         model, manufacturer: As `getprop` tells them.
         serial: `ro.serialno`.
@@ -53,6 +55,8 @@ class VirtualConfig:
     faults: str = ""
     library: str = ""
     runner: tuple[str, ...] = ()
+    sysroot: str = ""
+    target: str = "host"
     environment: Mapping[str, str] = field(default_factory=dict)
     model: str = "Virtual Phone"
     manufacturer: str = "nnapi-toolkit"
@@ -108,6 +112,7 @@ class VirtualConfig:
             "ro.build.version.sdk": str(sdk),
             "ro.hardware": "virtual",
             "ro.nnapi_toolkit.feature_level": str(self.feature_level),
+            "ro.nnapi_toolkit.target": self.target,
             "ro.nnapi_toolkit.virtual": "1",
             "ro.product.cpu.abi": self.abi,
             "ro.product.cpu.abilist": ",".join(listed),
