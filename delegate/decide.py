@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from nnapi_toolkit.delegate.program import ProgramBuilder
 
 
+_HIGHEST = max(FEATURE_LEVELS)
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """The answer for one node.
@@ -66,23 +69,32 @@ def decide(node: Node, target: Target, depth: int = 0) -> Decision:
 
 
 def with_remedy(node: Node, target: Target, reason: Reason) -> Reason:
-    """The reason with what would lift it: a rewrite that is switched off, else the lowest feature level that accepts."""
-    everything = replace(target, rewrites=ALL)
-    found = decide(node, everything)
-    if found.reason is None:
-        needed = [name for name in sorted(ALL - target.rewrites) if _helps(node, target, name)]
-        name = found.rewrite.name if found.rewrite is not None else needed[0] if needed else None
-        if name is not None:
-            return replace(reason, lifted_by=f"rewrite {name}")
-    for level in range(target.feature_level + 1, max(FEATURE_LEVELS) + 1):
-        higher = Target(level, device_selected=target.device_selected, rewrites=target.rewrites)
-        if decide(node, higher).reason is None:
-            return replace(reason, lifted_by=f"feature level {level}")
-    lift = reason.lifted_by or ""
-    if lift.startswith("feature level") or lift.removeprefix("rewrite ") in target.rewrites:
-        return replace(reason, lifted_by=None)  # lifts this rule, not the refusal
+    """The reason with what would lift the refusal, tried out: a rewrite that is not in use, else the lowest feature level that
+    accepts, else that level with a rewrite. Other remedies (a constant, a fixed shape) are the rule's own word."""
+    helping = _rewrite_for(node, target)
+    if helping is not None:
+        return replace(reason, lifted_by=f"rewrite {helping}")
+    higher = [replace(target, feature_level=level, api_level=0) for level in range(target.feature_level + 1, _HIGHEST + 1)]
+    for candidate in higher:
+        if decide(node, candidate).reason is None:
+            return replace(reason, lifted_by=f"feature level {candidate.feature_level}")
+    for candidate in higher:
+        helping = _rewrite_for(node, candidate)
+        if helping is not None:
+            return replace(reason, lifted_by=f"feature level {candidate.feature_level} and rewrite {helping}")
+    own = reason.lifted_by or ""
+    if own.startswith(("feature level", "rewrite")):
+        return replace(reason, lifted_by=None)  # it lifts this rule, but not the refusal
     return reason
 
 
-def _helps(node: Node, target: Target, name: str) -> bool:
-    return decide(node, replace(target, rewrites=target.rewrites | {name})).reason is None
+def _rewrite_for(node: Node, target: Target) -> str | None:
+    """A rewrite that is not in use and makes the node acceptable, alone or with others; None without one."""
+    found = decide(node, replace(target, rewrites=ALL))
+    if found.reason is not None:
+        return None
+    if found.rewrite is not None and found.rewrite.name not in target.rewrites:
+        return found.rewrite.name
+    unused = sorted(ALL - target.rewrites)
+    alone = [name for name in unused if decide(node, replace(target, rewrites=target.rewrites | {name})).reason is None]
+    return next(iter(alone or unused), None)

@@ -226,7 +226,18 @@ class Plan:
 
 
 #: Rules of reasons that are choices of the plan, not refusals of a node.
-_CHOICES = frozenset({"excluded", "not-included", "partition-limit", "partition-size", "partition-cost", "partition-inputs", "device", "constant"})
+_CHOICES = frozenset(
+    {
+        "excluded",
+        "not-included",
+        "partition-limit",
+        "partition-size",
+        "partition-cost",
+        "partition-inputs",
+        "device",
+        "constant",
+    }
+)
 
 
 def make_plan(

@@ -303,7 +303,7 @@ def _moves() -> None:
         case("SLICE", kind, [x, ints(0, 1, 0, 2), ints(2, 2, -1, 3)], [result(kind, (2, 2, 4, 3))], version=v)
         case("STRIDED_SLICE", kind, [x, ints(0, -1, 3, 5), ints(2, 0, 0, 0), ints(1, 1, -1, -2)], [result(kind, (2, 4, 3))],
              end_mask=12, shrink_axis_mask=2, version=v)
-        case("STRIDED_SLICE", kind, [x, ints(0, 0, 1), ints(0, 2, 3), ints(1, 1, 1)], [result(kind, (2, 3, 4, 1, 2))],
+        case("STRIDED_SLICE", kind, [value(kind, (2, 3, 6)), ints(0, 0, 1), ints(0, 2, 3), ints(1, 1, 1)], [result(kind, (2, 3, 1, 2))],
              ellipsis_mask=1, new_axis_mask=2, version=v, note="new-axis")
         case("STRIDED_SLICE", kind, [x, ints(0, 1), ints(0, 2), ints(1, 1)], [result(kind, (4, 6))], begin_mask=0,
              shrink_axis_mask=3, version=v, note="short")
