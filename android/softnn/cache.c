@@ -115,7 +115,7 @@ static bool adopt(ANeuralNetworksCompilation *compilation, uint8_t *map) {
   for (uint64_t i = 0; i < header.count; i++) {
     Entry entry;
     memcpy(&entry, map + sizeof(header) + i * sizeof(entry), sizeof(entry));
-    if (snn_packed_add(&compilation->store, entry.step, entry.tag, (size_t)entry.bytes, map + entry.offset) == NULL) return false;
+    if (snn_packed_add(&compilation->shared, entry.step, entry.tag, (size_t)entry.bytes, map + entry.offset) == NULL) return false;
   }
   return true;
 }
@@ -132,7 +132,7 @@ void snn_cache_load(ANeuralNetworksCompilation *compilation) {
       compilation->cache_map_bytes = size;
       snn_log("compilation cache: %s is used", name);
     } else {
-      snn_packed_clear(&compilation->store);
+      snn_packed_clear(&compilation->shared);
       if (map != MAP_FAILED) munmap(map, size);
       snn_log("compilation cache: %s does not fit and is made anew", name);
     }
@@ -158,9 +158,9 @@ static bool write_all(int fd, const void *data, size_t length) {
 static uint8_t *compose(const ANeuralNetworksCompilation *compilation, size_t *size) {
   Header header = {.fingerprint = fingerprint(compilation)};
   memcpy(header.magic, magic, sizeof(magic));
-  for (const SnnPacked *packed = compilation->store.first; packed != NULL; packed = packed->next) header.count++;
+  for (const SnnPacked *packed = compilation->shared.first; packed != NULL; packed = packed->next) header.count++;
   size_t at = snn_align(sizeof(header) + (size_t)header.count * sizeof(Entry));
-  for (const SnnPacked *packed = compilation->store.first; packed != NULL; packed = packed->next) {
+  for (const SnnPacked *packed = compilation->shared.first; packed != NULL; packed = packed->next) {
     if (__builtin_add_overflow(at, snn_align(packed->bytes), &at)) return NULL;
   }
   uint8_t *file = snn_allocate(1, at);
@@ -169,7 +169,7 @@ static uint8_t *compose(const ANeuralNetworksCompilation *compilation, size_t *s
   header.bytes = at;
   uint8_t *entries = file + sizeof(header);
   at = snn_align(sizeof(header) + (size_t)header.count * sizeof(Entry));
-  for (const SnnPacked *packed = compilation->store.first; packed != NULL; packed = packed->next) {
+  for (const SnnPacked *packed = compilation->shared.first; packed != NULL; packed = packed->next) {
     Entry entry = {packed->step, packed->tag, packed->bytes, at};
     memcpy(entries, &entry, sizeof(entry));
     entries += sizeof(entry);

@@ -18,7 +18,8 @@ void snn_compilation_release(ANeuralNetworksCompilation *compilation) {
     snn_instance_free(compilation->pool);
     compilation->pool = next;
   }
-  snn_packed_clear(&compilation->store);
+  snn_threads_release(compilation->shared.threads);
+  snn_packed_clear(&compilation->shared);
   if (compilation->cache_map != NULL) munmap(compilation->cache_map, compilation->cache_map_bytes);
   snn_model_release(compilation->model);
   free(compilation->cache_directory);
@@ -37,6 +38,8 @@ int snn_compilation_create(ANeuralNetworksModel *model, const ANeuralNetworksDev
   atomic_init(&compilation->references, 1);
   compilation->model = snn_model_retain(model);
   compilation->settings = snn_settings();
+  compilation->shared.threads = compilation->settings->threads;
+  snn_threads_retain(compilation->shared.threads);
   compilation->preference = ANEURALNETWORKS_PREFER_FAST_SINGLE_ANSWER;
   compilation->priority = ANEURALNETWORKS_PRIORITY_DEFAULT;
   compilation->explicit_devices = devices != NULL;
@@ -70,7 +73,7 @@ static int check_devices(const ANeuralNetworksCompilation *compilation) {
 
 static SnnInstance *new_instance(ANeuralNetworksCompilation *compilation) {
   uint32_t next_id = 0;
-  return snn_instance_create(compilation->model, &compilation->store, &next_id);
+  return snn_instance_create(compilation->model, &compilation->shared, &next_id);
 }
 
 /* The first instance, prepared for the shapes that the model declares. */

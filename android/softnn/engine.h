@@ -280,10 +280,12 @@ typedef struct SnnPacked {
   struct SnnPacked *next;
 } SnnPacked;
 
+/* What all instances of a compilation share. */
 typedef struct {
-  SnnLock lock;
+  SnnLock lock; /* guards the list */
   SnnPacked *first;
-} SnnPackedStore;
+  uint32_t threads; /* that may compute one execution */
+} SnnShared;
 
 /* What is known of an input or wanted of an output, and where its bytes are. */
 typedef struct {
@@ -299,7 +301,7 @@ typedef struct {
 
 struct SnnInstance {
   const ANeuralNetworksModel *model;
-  SnnPackedStore *store;
+  SnnShared *shared;
   uint32_t first_id;
   SnnSlot *slots;
   SnnStep *steps;
@@ -314,7 +316,7 @@ struct SnnInstance {
 };
 
 /* The instance of a finished model; *next_id counts steps. NULL when out of memory. */
-SnnInstance *snn_instance_create(const ANeuralNetworksModel *model, SnnPackedStore *store, uint32_t *next_id);
+SnnInstance *snn_instance_create(const ANeuralNetworksModel *model, SnnShared *shared, uint32_t *next_id);
 void snn_instance_free(SnnInstance *instance);
 /* Prepares for inputs of these shapes. Exact: a dimension 0 means empty; else (at compilation) unknown. An SNN_* code. */
 int snn_instance_prepare(SnnInstance *instance, const SnnArgument *inputs, bool exact);
@@ -361,7 +363,7 @@ struct ANeuralNetworksCompilation {
   char *cache_directory;
   uint8_t token[ANEURALNETWORKS_BYTE_SIZE_OF_CACHE_TOKEN];
   bool finished, valid;
-  SnnPackedStore store;
+  SnnShared shared;
   void *cache_map;
   size_t cache_map_bytes;
   SnnLock lock;      /* guards the pool */
@@ -382,11 +384,15 @@ void snn_compilation_give(ANeuralNetworksCompilation *compilation, SnnInstance *
 /* cache.c */
 void snn_cache_load(ANeuralNetworksCompilation *compilation);
 void snn_cache_store(ANeuralNetworksCompilation *compilation);
+/* threads.c: workers live as long as somebody holds the pool. */
+void snn_threads_retain(uint32_t threads);
+void snn_threads_release(uint32_t threads);
+
 /* packed.c */
-SnnPacked *snn_packed_add(SnnPackedStore *store, uint32_t step, uint32_t tag, size_t bytes, void *mapped);
+SnnPacked *snn_packed_add(SnnShared *shared, uint32_t step, uint32_t tag, size_t bytes, void *mapped);
 /* What the instance's step has packed is complete: others may use it. */
-void snn_packed_finish(SnnPackedStore *store, const SnnInstance *owner, uint32_t step);
-void snn_packed_clear(SnnPackedStore *store);
+void snn_packed_finish(SnnShared *shared, const SnnInstance *owner, uint32_t step);
+void snn_packed_clear(SnnShared *shared);
 
 /* --- executions -------------------------------------------------------------------------------------------------------------- */
 

@@ -109,7 +109,8 @@ void snn_scratch(SnnNode *node, size_t bytes);
 void *snn_packed(SnnNode *node, uint32_t tag, size_t bytes, bool *fresh);
 
 /* --- execute --- */
-/* Runs fn(arg, begin, end) over [0, count) in slices; serial today, the one place where threads will enter. */
+/* Runs fn(arg, begin, end) over [0, count) in slices of `grain` at least (the last may be smaller), on several threads where the
+ * settings allow it. Slices must not write to the same place; which thread takes which slice must not change the result. */
 void snn_parallel(SnnNode *node, size_t count, size_t grain, void (*fn)(void *arg, size_t begin, size_t end), void *arg);
 
 /* --- control flow: `input` is the position of an operand of type MODEL (lifetime SNN_SUBGRAPH) --- */

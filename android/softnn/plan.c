@@ -43,7 +43,7 @@ static bool create_step(SnnInstance *instance, SnnStep *step, const SnnModelNode
     if (step->children == NULL) return false;
     for (uint32_t i = 0; i < source->n_in; i++) {
       if (step->node.in[i]->lifetime != SNN_SUBGRAPH) continue;
-      step->children[i] = snn_instance_create(instance->model->models[step->node.in[i]->model], instance->store, next_id);
+      step->children[i] = snn_instance_create(instance->model->models[step->node.in[i]->model], instance->shared, next_id);
       if (step->children[i] == NULL) return false;
     }
   }
@@ -63,11 +63,11 @@ static bool bind_constant(SnnSlot *slot) {
   return true;
 }
 
-SnnInstance *snn_instance_create(const ANeuralNetworksModel *model, SnnPackedStore *store, uint32_t *next_id) {
+SnnInstance *snn_instance_create(const ANeuralNetworksModel *model, SnnShared *shared, uint32_t *next_id) {
   SnnInstance *instance = snn_allocate(1, sizeof(*instance));
   if (instance == NULL) return NULL;
   instance->model = model;
-  instance->store = store;
+  instance->shared = shared;
   instance->slots = snn_allocate(model->n_operands, sizeof(instance->slots[0]));
   instance->steps = snn_allocate(model->n_nodes, sizeof(instance->steps[0]));
   instance->arguments = snn_allocate((size_t)model->n_inputs + model->n_outputs, sizeof(instance->arguments[0]));
@@ -184,7 +184,7 @@ int snn_step_prepare(SnnInstance *instance, SnnStep *step, bool live) {
   }
   if (code == SNN_OK) code = step->node.op->prepare(&step->node);
   if (code == SNN_OK) code = accept_outputs(instance, step);
-  if (code == SNN_OK) snn_packed_finish(instance->store, instance, step->id);
+  if (code == SNN_OK) snn_packed_finish(instance->shared, instance, step->id);
   if (live && code == SNN_NEEDS_DATA) return snn_fail(&step->node, "asks for data that is there"), SNN_BAD;
   return code;
 }

@@ -261,9 +261,3 @@ void *snn_params(SnnNode *node, size_t bytes) {
 }
 
 void snn_scratch(SnnNode *node, size_t bytes) { node->scratch_bytes = bytes; }
-
-void snn_parallel(SnnNode *node, size_t count, size_t grain, void (*fn)(void *arg, size_t begin, size_t end), void *arg) {
-  (void)node;
-  (void)grain;
-  if (count > 0) fn(arg, 0, count);
-}

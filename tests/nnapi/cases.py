@@ -299,7 +299,7 @@ def serve(library: str) -> None:
             for op in (*job.ops, "ADD"):
                 if op not in known:
                     known[op] = api.configure(refuse=op) == NO_ERROR
-            api.configure(feature_level=level, verbose=1)
+            api.configure(feature_level=level, verbose=1, threads=int(os.environ.get("SOFTNN_THREADS", "1")))
         log.seek(0)
         log.truncate()
         missing = [op for op in job.ops if not known.get(op, True)]

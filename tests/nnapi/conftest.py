@@ -38,6 +38,13 @@ def worker(library: Path) -> Iterator[Worker]:
 
 
 @pytest.fixture(scope="session")
+def threaded_worker(library: Path) -> Iterator[Worker]:
+    """A process that runs cases with several threads in each execution."""
+    with Worker(library, {"SOFTNN_THREADS": "4"}) as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
 def sanitized_worker(sanitized_library: Path) -> Iterator[Worker]:
     """A process that runs cases with the sanitized library."""
     with Worker(sanitized_library) as process:

@@ -45,3 +45,9 @@ def test_own_feature_level(worker: Worker, file: Path) -> None:
 def test_sanitized(sanitized_worker: Worker, file: Path) -> None:
     """No undefined behaviour."""
     run(sanitized_worker, file, modes=("sync", "async"), constants=("copied", "memory"))
+
+
+@pytest.mark.parametrize("file", files())
+def test_threads(threaded_worker: Worker, file: Path) -> None:
+    """Several threads give the same results."""
+    run(threaded_worker, file, modes=("sync", "async"))
