@@ -39,6 +39,51 @@ def load_inputs(path: Path, tensors: Sequence[Tensor]) -> list[Array]:
     return chosen
 
 
+def check_inputs(tensors: Sequence[Tensor], inputs: Sequence[Array] | Mapping[str, Array]) -> list[Array]:
+    """Returns a model's inputs in order, from a list in that order or by tensor name or `input_N`.
+
+    Raises:
+        UsageError: One is missing, there are too many, or dtype or shape differ from the model's.
+    """
+    if isinstance(inputs, Mapping):
+        chosen = []
+        for position, tensor in enumerate(tensors):
+            key = tensor.name if tensor.name in inputs else f"input_{position}"
+            if key not in inputs:
+                raise UsageError(
+                    f"input {position} '{tensor.name}' is missing: give it under its name or as 'input_{position}'"
+                )
+            chosen.append(inputs[key])
+    else:
+        chosen = list(inputs)
+    if len(chosen) != len(tensors):
+        raise UsageError(f"the model has {len(tensors)} inputs, {len(chosen)} were given")
+    return [check_array(position, tensor, value) for position, (tensor, value) in enumerate(zip(tensors, chosen))]
+
+
+def check_array(position: int, tensor: Tensor, value: Array) -> Array:
+    """Returns the value as an array of the tensor's dtype and shape, or says how it differs.
+
+    A signature's unknown dimensions (-1) accept any size; everything else must be equal.
+
+    Raises:
+        UsageError: dtype or shape differ.
+    """
+    array = np.asarray(value)
+    if array.dtype != tensor.dtype:
+        raise UsageError(
+            f"input {position} '{tensor.name}' has dtype {array.dtype}, the model wants {np.dtype(tensor.dtype)}: "
+            f"convert it first"
+        )
+    wanted = tensor.shape_signature or tensor.shape
+    fits = array.ndim == len(wanted) and all(w in (-1, have) for w, have in zip(wanted, array.shape))
+    if not fits:
+        raise UsageError(
+            f"input {position} '{tensor.name}' has shape {list(array.shape)}, the model wants {list(wanted)}"
+        )
+    return array
+
+
 def save_outputs(path: Path, tensors: Sequence[Tensor], values: Sequence[Array]) -> None:
     """Writes outputs to an npz file under both `output_N` and, where the name allows it, the tensor's name."""
     arrays: dict[str, Array] = {f"output_{position}": value for position, value in enumerate(values)}
@@ -51,7 +96,6 @@ def save_outputs(path: Path, tensors: Sequence[Tensor], values: Sequence[Array])
             if name:
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, np.asanyarray(value), allow_pickle=False)
-
 
 
 def random_inputs(tensors: Sequence[Tensor], seed: int = 0) -> list[Array]:

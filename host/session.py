@@ -4,125 +4,56 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
-from nnapi_toolkit.android.protocol import ExecuteInput, ExecuteOutput, ExecuteResult
+from nnapi_toolkit import failures
+from nnapi_toolkit.android.protocol import ExecuteInput, ExecuteOutput
+from nnapi_toolkit.arrays import Array, check_array, check_inputs
+from nnapi_toolkit.delegate.cost import node_cost
 from nnapi_toolkit.delegate.graph import Graph, Tensor
-from nnapi_toolkit.delegate.partition import PlanOptions, make_plan
-from nnapi_toolkit.delegate.program import IoBinding, LoweredProgram
+from nnapi_toolkit.delegate.partition import Plan, Step, make_plan
+from nnapi_toolkit.delegate.program import LoweredProgram
+from nnapi_toolkit.delegate.reason import Reason
 from nnapi_toolkit.delegate.target import Target
-from nnapi_toolkit.device import Device, DeviceSession, open_device
-from nnapi_toolkit.errors import DriverError, ShimError, UsageError
+from nnapi_toolkit.device import AdbDevice, Device, DeviceSession, open_device
+from nnapi_toolkit.errors import UsageError
+from nnapi_toolkit.failures import Failure, PartitionFailedError
+from nnapi_toolkit.options import SessionOptions
 from nnapi_toolkit.reference.executor import ReferenceExecutor
-from nnapi_toolkit.transfers import StepTransfers, plan_transfers
-from numpy.typing import NDArray
+from nnapi_toolkit.remote import Progress, Remote
+from nnapi_toolkit.stats import RunStats, StepStats
+from nnapi_toolkit.transfers import (
+    StepTransfers,
+    from_device,
+    plan_transfers,
+    svdf_state_for_tflite,
+    svdf_states,
+    to_device,
+)
 
-Array = NDArray[Any]
-Progress = Callable[[str, int, int], None]
+__all__ = ["RunStats", "Session", "SessionOptions", "StepStats", "check_array"]
 
-#: Deadlines in seconds; each wait has one.
-COMPILE_DEADLINE = 300.0
-EXECUTE_DEADLINE = 120.0
-
-
-@dataclass(slots=True)
-class StepStats:
-    """What one step of one inference did. Times in nanoseconds, sizes in bytes."""
-
-    target: str  # "nnapi" or "cpu"
-    partition: int | None
-    nodes: int
-    wall_ns: int
-    device_ns: int = 0
-    hardware_ns: int | None = None
-    driver_ns: int | None = None
-    bytes_to_device: int = 0
-    bytes_from_device: int = 0
-    sent: tuple[str, ...] = ()
-    received: tuple[str, ...] = ()
-    resident: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class RunStats:
-    """One inference, step by step."""
-
-    wall_ns: int
-    steps: list[StepStats] = field(default_factory=list)
-
-    @property
-    def device_ns(self) -> int:
-        """Time inside NNAPI executions, by the device's clock."""
-        return sum(step.device_ns for step in self.steps)
-
-    @property
-    def cpu_ns(self) -> int:
-        """Time inside reference kernels on the host."""
-        return sum(step.wall_ns for step in self.steps if step.target == "cpu")
-
-    @property
-    def host_overhead_ns(self) -> int:
-        """End to end minus the time on the device and in reference kernels: protocol, cable and bookkeeping."""
-        return max(0, self.wall_ns - self.device_ns - self.cpu_ns)
-
-    def to_json(self) -> dict[str, Any]:
-        """The stable form that `nnapi run --json` prints under "stats"."""
-        return {
-            "wall_us": self.wall_ns / 1e3,
-            "device_us": self.device_ns / 1e3,
-            "cpu_us": self.cpu_ns / 1e3,
-            "host_overhead_us": self.host_overhead_ns / 1e3,
-            "steps": [
-                {
-                    "target": s.target,
-                    "partition": s.partition,
-                    "nodes": s.nodes,
-                    "wall_us": s.wall_ns / 1e3,
-                    "device_us": s.device_ns / 1e3,
-                    "bytes_to_device": s.bytes_to_device,
-                    "bytes_from_device": s.bytes_from_device,
-                    "sent": list(s.sent),
-                    "received": list(s.received),
-                    "resident": list(s.resident),
-                }
-                for s in self.steps
-            ],
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class SessionOptions:
-    """How a model is planned and compiled.
-
-    Attributes:
-        plan: Options of the partitioner.
-        feature_level: Plan for this level instead of the device's own (never above it).
-        accelerator: Name of the NNAPI device to compile for; None: the first that is not NNAPI's own CPU.
-        preference: NNAPI execution preference (0 low power, 1 fast single answer, 2 sustained speed), None: the default.
-        priority: NNAPI priority (90, 100, 110), None: the default.
-        allow_fp16: float32 may be computed in float16 (results change).
-        burst: Use an NNAPI burst object (feature level 3 and up).
-        measure: Ask the driver for its own durations.
-    """
-
-    plan: PlanOptions = field(default_factory=PlanOptions)
-    feature_level: int | None = None
-    accelerator: str | None = None
-    preference: int | None = None
-    priority: int | None = None
-    allow_fp16: bool = False
-    burst: bool = False
-    measure: bool = False
+Value = TypeVar("Value")
+#: Values of variable tensors, by subgraph and tensor; resource variables; states that are kept as NNAPI keeps them.
+State = tuple[dict[tuple[int, int], Array], dict[Any, Any], set[int]]
 
 
 class Session:
     """One model on one device, planned, pushed, compiled and ready.
 
     Use as a context manager, or call `close`. Not safe for use from several threads at once.
+
+    Attributes:
+        graph: The model.
+        plan: What runs where.
+        programs: The lowered partitions, by index.
+        compile_ns: For each partition, the time that its compilation took on the device.
+        remote: The device half, None for the CPU reference.
+        failures: What the driver failed at, oldest first.
+        fallback: Partitions that failed and run on the CPU reference since (`on_failure="cpu"`).
+        last_stats: Of the last inference.
     """
 
     def __init__(
@@ -142,25 +73,30 @@ class Session:
 
         Raises:
             ModelError: The file does not verify.
+            UsageError: The device cannot do what the options ask.
             DeviceError, ShimError, DriverError: The device, the pushed program or NNAPI failed.
         """
         self.options = options or SessionOptions()
         self.graph = model if isinstance(model, Graph) else Graph.open(model)
         self._executor = ReferenceExecutor(self.graph)
-        self._device: Device | None = None
-        self._device_session: DeviceSession | None = None
+        self._nnapi_states: set[int] = set()
+        self._variables = [(s.index, t) for s in self.graph.subgraphs for t in s.tensors if t.is_variable]
+        self.remote: Remote | None = None
         self._owned_device: Device | None = None
-        self._lost = False
         self.programs: tuple[LoweredProgram, ...] = ()
         self.compile_ns: list[int] = []
-        self.pushed_bytes = 0
+        self.failures: list[Failure] = []
+        self.fallback: set[int] = set()
         self.last_stats: RunStats | None = None
+        self._steps: tuple[Step, ...] = ()
+        self._transfers: list[StepTransfers | None] = []
+        self._name = "cpu"
         try:
             if device == "cpu":
                 self.plan = make_plan(self.graph, None, self.options.plan)
             else:
                 self._open(device, progress)
-            self._transfers = self._plan_transfers()
+            self._plan_transfers()
         except BaseException:
             self.close()
             raise
@@ -168,86 +104,127 @@ class Session:
     # -- opening ------------------------------------------------------------------------------------------------
 
     def _open(self, device: str | Device, progress: Progress | None) -> None:
-        if self.graph.path is None:
-            raise UsageError("a model that runs on a device must come from a file: write the bytes to one first")
         if isinstance(device, str):
             device = self._owned_device = open_device(device, progress=progress)
-        self._device = device
-        session = self._device_session = device.start(self.graph.path, self.graph.sha256, progress=progress)
-        level = session.hello.feature_level
-        accelerator, number = self._choose_accelerator(session)
-        if accelerator is not None:
-            level = min(level, accelerator.feature_level)
+        remote = self.remote = Remote(device, self.graph, self.options, progress)
+        self._name = remote.name
+        if not remote.choice.usable:
+            self.plan = _nothing_delegated(self.graph, self.options)
+            return
+        level = remote.choice.level
         if self.options.feature_level is not None:
             if self.options.feature_level > level:
                 raise UsageError(
-                    f"feature level {self.options.feature_level} is above what {session.name} offers ({level}); "
+                    f"feature level {self.options.feature_level} is above what {remote.name} offers ({level}); "
                     f"leave it out or choose at most {level}"
                 )
             level = self.options.feature_level
+        self.options.check_level(remote.choice.level, remote.choice.indices, remote.name)
         target = Target(
             level,
-            api_level=session.info.api_level,
-            device_selected=number is not None,
+            api_level=remote.session.info.api_level,
+            device_selected=bool(remote.choice.devices),
             allow_fp16=self.options.allow_fp16,
         )
-        self._accelerator = number
         self.plan = make_plan(self.graph, target, self.options.plan, supports=self._supports)
         self.programs = tuple(self.plan.lower())
-        self._load(progress)
-
-    def _choose_accelerator(self, session: DeviceSession) -> tuple[Any | None, int | None]:
-        devices = session.hello.devices
-        if self.options.accelerator is not None:
-            for number, found in enumerate(devices):
-                if found.name == self.options.accelerator:
-                    return found, number
-            names = ", ".join(d.name for d in devices) or "none"
-            raise UsageError(f"accelerator '{self.options.accelerator}' is not on {session.name}: it has {names}")
-        for number, found in enumerate(devices):
-            if found.name != "nnapi-reference":
-                return found, number
-        return None, None
+        self.compile_ns = [0] * len(self.programs)
+        self._persist(lambda: self._load(progress))
 
     def _supports(self, program: LoweredProgram) -> Sequence[bool]:
-        assert self._device_session is not None
-        if self._accelerator is None:
+        """What the chosen devices take of a program. A driver that fails at the question takes nothing of it."""
+        remote = self._remote()
+        if not remote.choice.devices:
             return [True] * len(program.operation_nodes)
-        self._device_session.provide_side(program.side)
-        return self._device_session.client.supported(program.data, device=self._accelerator)
+        try:
+            return remote.supported(program)
+        except PartitionFailedError as failed:
+            answer = self._handle(failed, lambda: remote.supported(program))
+            return [False] * len(program.operation_nodes) if answer is None else answer[0]
 
-    def _load(self, progress: Progress | None) -> None:
-        session = self._device_session
-        assert session is not None
-        self.compile_ns = []
-        if self.programs:
-            session.provide_side(self.programs[-1].side)
+    def _load(self, progress: Progress | None = None) -> None:
+        """Compiles every partition that is not compiled and has not failed. Raises PartitionFailedError."""
+        remote = self._remote()
+        remote.alive()
         for number, program in enumerate(self.programs):
-            loaded = session.client.load(
-                number,
-                program.data,
-                device=self._accelerator,
-                preference=self.options.preference,
-                priority=self.options.priority,
-                relax_fp16=self.options.allow_fp16,
-                burst=self.options.burst,
-                deadline=COMPILE_DEADLINE,
-            )
-            self.compile_ns.append(loaded.build_ns + loaded.compile_ns)
+            if number not in self.fallback and number not in remote.loaded:
+                self.compile_ns[number] = remote.load(number, program)
             if progress is not None:
                 progress("compile", number + 1, len(self.programs))
-        self.pushed_bytes = session.pushed_bytes
 
-    def _restart(self) -> None:
-        """Starts the program on the device anew after it was lost; plan and files stay, so nothing is pushed."""
-        assert self._device is not None and self._device_session is not None
-        self._device_session.close()
-        self._device_session = self._device.start(self.graph.path, self.graph.sha256)
-        self._load(None)
-        self._lost = False
+    def _remote(self) -> Remote:
+        assert self.remote is not None, "the session runs on the CPU reference alone, or is closed"
+        return self.remote
 
-    def _plan_transfers(self) -> list[StepTransfers | None]:
-        return plan_transfers(self.graph.subgraphs[0], self.plan.steps(0), self.programs)
+    def _plan_transfers(self) -> None:
+        """Works out what crosses the cable; partitions that failed count as CPU steps."""
+        steps = self.plan.steps(0)
+        self._steps = tuple(Step(None, s.nodes) if s.partition in self.fallback else s for s in steps)
+        self._transfers = plan_transfers(self.graph.subgraphs[0], self._steps, self.programs)
+
+    # -- failures -----------------------------------------------------------------------------------------------
+
+    def _persist(self, attempt: Callable[[], Value]) -> Value:
+        """`attempt()`, again with one partition less on the device each time the driver fails, if the options want it so.
+
+        Raises:
+            DriverError, WorkerLostError: The driver failed, and the options say `error`.
+        """
+        while True:
+            try:
+                return attempt()
+            except PartitionFailedError as failed:
+                answer = self._handle(failed, attempt)
+                if answer is not None:
+                    return answer[0]
+
+    def _handle(self, failed: PartitionFailedError, attempt: Callable[[], Value]) -> tuple[Value] | None:
+        """Tries once more and looks into the device's log; then what the options say.
+
+        Returns:
+            What the second attempt returned; None where it failed too, and the partition runs on the CPU from now on.
+
+        Raises:
+            DriverError, WorkerLostError: The options say `error`.
+        """
+        remote = self._remote()
+        outcome, log, retry = self._second_attempt(failed, attempt)
+        if isinstance(outcome, PartitionFailedError) and outcome.partition == failed.partition:
+            failed = outcome
+        worked = not isinstance(outcome, Exception)
+        action = "retried" if worked and self.options.on_failure != "error" else self.options.on_failure
+        plan = self.plan if failed.partition is not None else None
+        failure = failures.report(failed, remote.name, plan, self.graph.subgraphs[0], log, retry, action)
+        self.failures.append(failure)
+        if action == "error":
+            raise failures.attach(failed.error, failure) from None
+        if not isinstance(outcome, Exception):
+            return (outcome,)
+        if failed.partition is not None:
+            self.fallback.add(failed.partition)
+            self._plan_transfers()
+        return None
+
+    def _second_attempt(
+        self, failed: PartitionFailedError, attempt: Callable[[], Value]
+    ) -> tuple[Value | Exception, failures.Log, str]:
+        """Once more on a fresh program with the verbose log on: what came of it, the log, and a word on it."""
+        remote = self._remote()
+        if not self.options.diagnose or not isinstance(remote.device, AdbDevice):
+            return failed, failures.Log(), ""
+        not_made = failures.why_not_again(failed.error)
+        if not_made:
+            seconds = self.options.compilation_deadline_seconds + self.options.execution_deadline_seconds
+            return failed, failures.log_of_last(remote.device, seconds, remote.pids), not_made
+        remote.forget()
+        outcome, log = failures.again_with_log(remote.device, attempt, remote.pids)
+        remote.forget()  # what comes next runs without the verbose log
+        if not isinstance(outcome, Exception):
+            return outcome, log, "it worked, so the failure comes and goes"
+        if not isinstance(outcome, PartitionFailedError):
+            return outcome, log, f"could not be made: {outcome}"
+        same = outcome.partition == failed.partition and str(outcome) == str(failed)
+        return outcome, log, "failed in the same way" if same else f"failed otherwise: {outcome}"
 
     # -- running ------------------------------------------------------------------------------------------------
 
@@ -275,28 +252,53 @@ class Session:
         Raises:
             UsageError: An input is missing, or has another dtype or shape than the model's.
             DeviceError, ShimError, DriverError: The device side failed. If the program there was lost, the next call
-                starts it again.
+                starts it again. What the driver failed at is in `failures` too.
         """
-        values = dict(zip(self.graph.subgraphs[0].inputs, self._check_inputs(inputs)))
+        values = dict(zip(self.graph.subgraphs[0].inputs, check_inputs(self.input_tensors, inputs)))
         return self.run_values(values)
 
     def run_values(self, values: dict[int, Array]) -> list[Array]:
         """As `run`, from a dict of tensor index to array, which afterwards also holds every tensor that reached the host."""
-        if self._lost:
-            self._restart()
-        main = self.graph.subgraphs[0]
+        given, state = dict(values), self._state()
+        attempts = 0
+
+        def attempt() -> list[Array]:
+            nonlocal attempts
+            attempts += 1
+            if attempts > 1:
+                values.clear()
+                values.update(given)
+                self._set_state(state)
+            if self.remote is not None and self.remote.lost:
+                self._load()
+            return self._walk(values)
+
+        try:
+            outputs = self._persist(attempt)
+        except BaseException:
+            self._set_state(state)  # as if this inference had never been
+            raise
+        assert self.last_stats is not None
+        self.last_stats.attempts = attempts
+        return outputs
+
+    def _walk(self, values: dict[int, Array]) -> list[Array]:
+        """One inference. Raises PartitionFailedError."""
         begin = time.perf_counter_ns()
         stats = RunStats(0)
         self._executor.begin(0, values)
-        for step, transfers in zip(self.plan.steps(0), self._transfers):
+        for step, planned, transfers in zip(self._steps, self.plan.steps(0), self._transfers):
             if transfers is None or step.partition is None:
                 start = time.perf_counter_ns()
+                fallback = planned.partition is not None
+                if fallback:
+                    self._adopt_states(step.nodes)
                 self._executor.run_operators(0, step.nodes, values)
                 wall = time.perf_counter_ns() - start
-                stats.steps.append(StepStats("cpu", None, len(step.nodes), wall))
+                stats.steps.append(StepStats("cpu", planned.partition, len(step.nodes), wall, fallback=fallback))
             else:
                 stats.steps.append(self._run_partition(step.partition, len(step.nodes), transfers, values))
-        outputs = [self._value(values, index) for index in main.outputs]
+        outputs = [self._value(values, index) for index in self.graph.subgraphs[0].outputs]
         stats.wall_ns = time.perf_counter_ns() - begin
         self.last_stats = stats
         return outputs
@@ -312,32 +314,24 @@ class Session:
         return tensor.data
 
     def _run_partition(self, number: int, nodes: int, transfers: StepTransfers, values: dict[int, Array]) -> StepStats:
-        session = self._device_session
-        assert session is not None
         start = time.perf_counter_ns()
         inputs = [
-            ExecuteInput(slot=t.slot, data=None if t.resident else self._to_device(t.binding, values))
+            ExecuteInput(slot=t.slot, data=None if t.resident else to_device(t.binding, self._value(values, t.binding.tensor)))
             for t in transfers.inputs
         ]
         outputs = [ExecuteOutput(slot=t.slot, send=t.send, capacity=t.binding.length) for t in transfers.outputs]
-        try:
-            result: ExecuteResult = session.client.execute(
-                number, inputs, outputs, measure=self.options.measure, deadline=EXECUTE_DEADLINE
-            )
-        except ShimError as error:
-            self._lost = not isinstance(error, DriverError)
-            error.args = (f"{session.name}, partition {number}: {error}",)
-            raise
+        result = self._remote().execute(number, self.programs[number], inputs, outputs)
         received = 0
+        tensors = self.graph.subgraphs[0].tensors
         for t, reply in zip(transfers.outputs, result.outputs):
             if t.send:
-                array = self._from_device(t.binding, reply.data, reply.shape)
+                array = from_device(t.binding, tensors[t.binding.tensor], reply.data, reply.shape)
                 received += reply.length
                 if t.binding.variable:
                     self._executor.set_variable(0, t.binding.tensor, array)
+                    self._nnapi_states.add(t.binding.tensor)
                 else:
                     values[t.binding.tensor] = array
-        names = self.graph.subgraphs[0].tensors
         return StepStats(
             "nnapi",
             number,
@@ -348,67 +342,77 @@ class Session:
             driver_ns=result.driver_ns,
             bytes_to_device=sum(t.binding.length for t in transfers.inputs if not t.resident),
             bytes_from_device=received,
-            sent=tuple(names[t.binding.tensor].name for t in transfers.inputs if not t.resident),
-            received=tuple(names[t.binding.tensor].name for t in transfers.outputs if t.send),
-            resident=tuple(names[t.binding.tensor].name for t in transfers.inputs if t.resident),
+            sent=tuple(tensors[t.binding.tensor].name for t in transfers.inputs if not t.resident),
+            received=tuple(tensors[t.binding.tensor].name for t in transfers.outputs if t.send),
+            resident=tuple(tensors[t.binding.tensor].name for t in transfers.inputs if t.resident),
         )
 
-    def _to_device(self, binding: IoBinding, values: Mapping[int, Array]) -> memoryview:
-        array = np.ascontiguousarray(self._value(values, binding.tensor))
-        raw = array.reshape(-1).view(np.uint8)
-        if binding.xor:
-            raw = raw ^ np.uint8(binding.xor)
-        return raw.data
+    # -- state --------------------------------------------------------------------------------------------------
 
-    def _from_device(self, binding: IoBinding, data: memoryview, shape: Sequence[int]) -> Array:
-        tensor = self.graph.subgraphs[0].tensors[binding.tensor]
-        raw = np.frombuffer(data, np.uint8)
-        if binding.xor:
-            raw = raw ^ np.uint8(binding.xor)
-        array = raw.view(tensor.dtype)
-        wanted = tensor.shape if int(np.prod(tensor.shape)) == array.size else tuple(shape)
-        return array.reshape(wanted)
+    def _state(self) -> State:
+        """A copy of everything that outlives an inference."""
+        variables = {
+            (subgraph, tensor.index): self._executor.variable(tensor, subgraph).copy()
+            for subgraph, tensor in self._variables
+        }
+        return variables, dict(self._executor.resources), set(self._nnapi_states)
 
-    def _check_inputs(self, inputs: Sequence[Array] | Mapping[str, Array]) -> list[Array]:
-        tensors = self.input_tensors
-        if isinstance(inputs, Mapping):
-            chosen = []
-            for position, tensor in enumerate(tensors):
-                key = tensor.name if tensor.name in inputs else f"input_{position}"
-                if key not in inputs:
-                    raise UsageError(
-                        f"input {position} '{tensor.name}' is missing: give it under its name or as 'input_{position}'"
-                    )
-                chosen.append(inputs[key])
-        else:
-            chosen = list(inputs)
-        if len(chosen) != len(tensors):
-            raise UsageError(f"the model has {len(tensors)} inputs, {len(chosen)} were given")
-        return [check_array(position, tensor, value) for position, (tensor, value) in enumerate(zip(tensors, chosen))]
+    def _adopt_states(self, nodes: Sequence[int]) -> None:
+        """Before nodes run on the CPU that ran on the device before: their states as TFLite keeps them."""
+        main = self.graph.subgraphs[0]
+        for index, memory in svdf_states(main, nodes).items():
+            if index in self._nnapi_states:
+                state = self._executor.variable(main.tensors[index], 0)
+                self._executor.set_variable(0, index, svdf_state_for_tflite(state, memory))
+                self._nnapi_states.discard(index)
+
+    def _set_state(self, state: State) -> None:
+        variables, resources, nnapi_states = state
+        self._nnapi_states = set(nnapi_states)
+        for (subgraph, tensor), value in variables.items():
+            self._executor.set_variable(subgraph, tensor, value.copy())
+        self._executor.resources.clear()
+        self._executor.resources.update(resources)
 
     # -- end ----------------------------------------------------------------------------------------------------
 
     @property
     def device_name(self) -> str:
         """The device's serial, or `cpu`."""
-        return self._device_session.name if self._device_session is not None else "cpu"
+        return self._name
+
+    def summary(self) -> dict[str, Any]:
+        """The plan's summary, as it is now: partitions that failed and run on the CPU count as not delegated."""
+        summary = self.plan.summary()
+        for number in self.fallback:
+            partition = self.plan.partitions[number]
+            nodes = self.graph.nodes(partition.subgraph)
+            summary["delegated_nodes"] -= len(partition.nodes)
+            summary["delegated_macs"] -= sum(node_cost(nodes[index]).macs for index in partition.nodes)
+        return summary | {"failed_partitions": sorted(self.fallback)}
 
     @property
     def device_session(self) -> DeviceSession | None:
         """The open device half, or None for the CPU reference."""
-        return self._device_session
+        return None if self.remote is None else self.remote.session
+
+    @property
+    def pushed_bytes(self) -> int:
+        """Bytes of files that had to be pushed for this session."""
+        return 0 if self.remote is None else self.remote.pushed_bytes
 
     def reset_variables(self) -> None:
         """Sets all variable tensors back to zero."""
         self._executor.reset()
+        self._nnapi_states.clear()
 
     def close(self) -> None:
         """Ends the program on the device and frees what this session opened. May be called twice."""
-        session, self._device_session = self._device_session, None
+        remote, self.remote = self.remote, None
         owned, self._owned_device = self._owned_device, None
         try:
-            if session is not None:
-                session.close()
+            if remote is not None:
+                remote.close()
         finally:
             if owned is not None:
                 owned.close()
@@ -422,24 +426,13 @@ class Session:
         self.close()
 
 
-def check_array(position: int, tensor: Tensor, value: Array) -> Array:
-    """Returns the value as an array of the tensor's dtype and shape, or says how it differs.
-
-    A signature's unknown dimensions (-1) accept any size; everything else must be equal.
-
-    Raises:
-        UsageError: dtype or shape differ.
-    """
-    array = np.asarray(value)
-    if array.dtype != tensor.dtype:
-        raise UsageError(
-            f"input {position} '{tensor.name}' has dtype {array.dtype}, the model wants {np.dtype(tensor.dtype)}: "
-            f"convert it first"
-        )
-    wanted = tensor.shape_signature or tensor.shape
-    fits = array.ndim == len(wanted) and all(w in (-1, have) for w, have in zip(wanted, array.shape))
-    if not fits:
-        raise UsageError(
-            f"input {position} '{tensor.name}' has shape {list(array.shape)}, the model wants {list(wanted)}"
-        )
-    return array
+def _nothing_delegated(graph: Graph, options: SessionOptions) -> Plan:
+    """The plan for a device that has nothing but NNAPI's own CPU, which the options do not allow."""
+    plan = make_plan(graph, None, options.plan)
+    reason = Reason(
+        "device", "NNAPI", "without a device but its own CPU (nnapi-reference)", "with an accelerator",
+        lifted_by="disallow_nnapi_cpu=False (--allow-nnapi-cpu)",
+    )  # fmt: skip
+    for verdict in (v for verdicts in plan.verdicts for v in verdicts):
+        verdict.refusal = reason
+    return plan

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from nnapi_toolkit.delegate.graph import Subgraph
+import numpy as np
+from nnapi_toolkit.delegate.graph import Subgraph, Tensor
 from nnapi_toolkit.delegate.partition import Step
 from nnapi_toolkit.delegate.program import IoBinding, LoweredProgram
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,41 @@ class StepTransfers:
 
     inputs: tuple[InputTransfer, ...]
     outputs: tuple[OutputTransfer, ...]
+
+
+def to_device(binding: IoBinding, value: Array) -> memoryview:
+    """A tensor's bytes as the program wants them: int8 as uint8 where that is how they cross."""
+    raw = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+    if binding.xor:
+        raw = raw ^ np.uint8(binding.xor)
+    return raw.data
+
+
+def from_device(binding: IoBinding, tensor: Tensor, data: memoryview, shape: Sequence[int]) -> Array:
+    """The tensor behind the bytes that came back; `shape` as the device says it, for tensors of open shape."""
+    raw = np.frombuffer(data, np.uint8)
+    if binding.xor:
+        raw = raw ^ np.uint8(binding.xor)
+    array = raw.view(tensor.dtype)
+    wanted = tensor.shape if int(np.prod(tensor.shape)) == array.size else tuple(shape)
+    return array.reshape(wanted)
+
+
+def svdf_states(subgraph: Subgraph, nodes: Sequence[int]) -> dict[int, int]:
+    """State tensors of SVDF operators -> their memory size, the only states that NNAPI and TFLite keep differently.
+
+    NNAPI shifts the memory after a step, TFLite before the next one: the same sequence, one place apart.
+    """
+    found = {}
+    for operator in (subgraph.operators[index] for index in nodes):
+        if operator.name == "SVDF":
+            found[operator.inputs[4]] = subgraph.tensors[operator.inputs[2]].shape[1]
+    return found
+
+
+def svdf_state_for_tflite(state: Array, memory: int) -> Array:
+    """A state as NNAPI left it, as TFLite's kernel wants it (the oldest entry, which it drops at once, is arbitrary)."""
+    return np.roll(state.reshape(-1, memory), 1, axis=1).reshape(state.shape)
 
 
 def slot_of(binding: IoBinding) -> int:

@@ -54,14 +54,12 @@ def make_session_options(**given: Any) -> Any:
     """`SessionOptions` from the command line's words."""
     from nnapi_toolkit.session import SessionOptions
 
-    preferences = {"low-power": 0, "fast-single-answer": 1, "sustained-speed": 2, None: None}
-    priorities = {"low": 90, "medium": 100, "high": 110, None: None}
     return SessionOptions(
         plan=make_plan_options(given),
         feature_level=given["feature_level"],
         accelerator=given["accelerator"],
-        preference=preferences[given["preference"]],
-        priority=priorities[given["priority"]],
+        preference=given["preference"],
+        priority=given["priority"],
         allow_fp16=given["allow_fp16"],
         burst=given["burst"],
     )
