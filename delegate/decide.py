@@ -69,32 +69,32 @@ def decide(node: Node, target: Target, depth: int = 0) -> Decision:
 
 
 def with_remedy(node: Node, target: Target, reason: Reason) -> Reason:
-    """The reason with what would lift the refusal, tried out: a rewrite that is not in use, else the lowest feature level that
-    accepts, else that level with a rewrite. Other remedies (a constant, a fixed shape) are the rule's own word."""
-    helping = _rewrite_for(node, target)
-    if helping is not None:
-        return replace(reason, lifted_by=f"rewrite {helping}")
+    """The reason with what would lift the refusal, tried out: rewrites that are not in use, else the lowest feature level that
+    accepts, else that level with rewrites. Other remedies (a constant, a fixed shape) are the rule's own word."""
+    helping = _rewrites_for(node, target)
+    if helping:
+        return replace(reason, lifted_by=helping)
     higher = [replace(target, feature_level=level, api_level=0) for level in range(target.feature_level + 1, _HIGHEST + 1)]
     for candidate in higher:
         if decide(node, candidate).reason is None:
             return replace(reason, lifted_by=f"feature level {candidate.feature_level}")
     for candidate in higher:
-        helping = _rewrite_for(node, candidate)
-        if helping is not None:
-            return replace(reason, lifted_by=f"feature level {candidate.feature_level} and rewrite {helping}")
+        helping = _rewrites_for(node, candidate)
+        if helping:
+            return replace(reason, lifted_by=f"feature level {candidate.feature_level} and {helping}")
     own = reason.lifted_by or ""
     if own.startswith(("feature level", "rewrite")):
         return replace(reason, lifted_by=None)  # it lifts this rule, but not the refusal
     return reason
 
 
-def _rewrite_for(node: Node, target: Target) -> str | None:
-    """A rewrite that is not in use and makes the node acceptable, alone or with others; None without one."""
-    found = decide(node, replace(target, rewrites=ALL))
-    if found.reason is not None:
-        return None
-    if found.rewrite is not None and found.rewrite.name not in target.rewrites:
-        return found.rewrite.name
-    unused = sorted(ALL - target.rewrites)
-    alone = [name for name in unused if decide(node, replace(target, rewrites=target.rewrites | {name})).reason is None]
-    return next(iter(alone or unused), None)
+def _rewrites_for(node: Node, target: Target) -> str:
+    """Rewrites that are not in use and together make the node acceptable, none of them idle; empty without any."""
+    if decide(node, replace(target, rewrites=ALL)).reason is not None:
+        return ""
+    needed = set(ALL - target.rewrites)
+    for name in sorted(needed):
+        fewer = replace(target, rewrites=target.rewrites | (needed - {name}))
+        if decide(node, fewer).reason is None:
+            needed.discard(name)
+    return f"{'rewrite' if len(needed) == 1 else 'rewrites'} {', '.join(sorted(needed))}" if needed else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from typing import Any
 
@@ -217,17 +218,12 @@ def test_reasons_are_complete_and_their_remedies_work(case: OperatorCase) -> Non
             text = str(reason)
             assert reason.rule and reason.operand and reason.actual and reason.required
             assert reason.rule in text and reason.operand in text and reason.actual in text and reason.required in text
-            remedy = reason.lifted_by or ""
-            if remedy.startswith("feature level"):
-                wanted = int(remedy.split()[2])
-                assert wanted > level
-                extra = remedy.split("rewrite ")[1:]
-                assert decide(node, Target(wanted, rewrites=rewrites | set(extra))).reason is None, text
-            elif remedy.startswith("rewrite"):
-                name = remedy.removeprefix("rewrite ")
-                assert name in ALL - rewrites
-                # The named rewrite, with those that it stands on.
-                assert decide(node, Target(level, rewrites=ALL)).reason is None, text
+            words = re.fullmatch(r"(?:feature level (\d))?(?: and )?(?:rewrites? (.+))?", reason.lifted_by or "")
+            if words is None or not any(words.groups()):
+                continue
+            names = frozenset((words[2] or "").split(", ")) - {""}
+            assert names <= ALL - rewrites and (words[1] is None or int(words[1]) > level)
+            assert decide(node, Target(int(words[1] or level), rewrites=rewrites | names)).reason is None, text
 
 
 def test_an_operator_that_nnapi_lacks_says_what_is_lacking() -> None:
