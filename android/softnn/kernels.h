@@ -40,6 +40,21 @@ typedef struct {
   float lo, hi;
 } SnnFMatrix;
 
+/* One direction of a window over an image: position j reads taps 0, 1, ... at input positions first + j * step + t * tap. */
+typedef struct {
+  int32_t first, step, tap;
+  uint32_t count, taps; /* positions; taps of each */
+} SnnSteps;
+
+/* Where the rows of a convolution come from. Sizes are in bytes. */
+typedef struct {
+  const char *in;          /* the first image, at the group's first channel */
+  size_t tap, pixel, line; /* one tap's channels; from pixel to pixel, line to line */
+  int32_t height, width;
+  SnnSteps y, x;
+  uint8_t fill, flip;      /* what lies outside; what every byte is XORed with */
+} SnnSource;
+
 /* Rows of converted input. Strides are in bytes. */
 typedef struct {
   const void *a;
@@ -105,8 +120,10 @@ typedef struct {
   uint32_t f_rows, f_columns;
   uint32_t dw_block, dw_vectors, dw_group, dw_element; /* channels at a time, in so many vectors; taps at a time; bytes of a weight */
   uint32_t dw_narrow[2];                   /* narrower blocks (then several pixels at a time); 0 where there are none */
-  /* Rows of `depth` bytes, `stride` apart, become converted rows. With q_element 1 they may lie in `converted` already, as far apart as
-   * converted rows. `sums` (or NULL) receives each row's sum (8-bit format). */
+  /* All taps of the positions p, p + 1, ... (numbered through lines and images) as rows. */
+  void (*gather)(const SnnSource *source, char *rows, size_t stride, size_t p, uint32_t count);
+  /* Rows of `depth` bytes, `stride` apart, become converted rows. With q_element 1, rows that lie in `converted` already are taken as
+   * converted (gathered with flip). `sums` (or NULL) receives each row's sum (8-bit format). */
   void (*q_convert)(void *converted, const uint8_t *stored, size_t stride, uint32_t rows, size_t depth, SnnStored form, int32_t *sums);
   void (*q_multiply)(const SnnQMatrix *matrix, const SnnRequant *requant, const SnnTile *tile); /* requant NULL: int32 results */
   void (*f_multiply[2])(const SnnFMatrix *matrix, const SnnTile *tile); /* [0] rounds like TFLite, [1] may fuse */
@@ -128,6 +145,8 @@ const SnnKernels *snn_kernels(void);
 /* Index into the float kernels: 1 where the model allows relaxed computation (or SOFTNN_FLOAT=fused is set). */
 int snn_float_kernel(const SnnNode *node);
 const SnnKernels *snn_kernels_find(const char *name);
+/* What turns a stored byte into a converted one, where q_element is 1. */
+static inline uint8_t snn_flip(SnnStored form) { return form.is_signed ? 0x80 : 0; }
 
 /* --- packing --- */
 

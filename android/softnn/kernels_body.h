@@ -16,6 +16,7 @@
 #define SNN_F_COLUMNS (SNN_F_VECTORS * SNN_LANES)
 #define SNN_UNROLL _Pragma("clang loop unroll(full)")
 
+#include "kernels_gather.h"
 #include "kernels_quantized.h"
 
 /* --- float products and depthwise: in TFLite's order and rounding, and fused --- */
@@ -56,6 +57,7 @@ const SnnKernels SNN_TABLE = {
 #ifdef SNN_AVX512
     .dw_narrow = {16, 32},
 #endif
+    .gather = gather,
     .q_convert = q_convert,
     .q_multiply = q_multiply,
     .f_multiply = {f_multiply_exact, f_multiply_fused},

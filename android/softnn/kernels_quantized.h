@@ -164,20 +164,15 @@ static void q_multiply(const SnnQMatrix *m, const SnnRequant *r, const SnnTile *
 
 #ifdef SNN_DOT8
 
-static void q_flip(uint8_t *to, const uint8_t *from, size_t count, uint8_t flip) {
-  for (size_t i = 0; i < count; i++) to[i] = from[i] ^ flip;
-}
-
 /* What lies behind a row's depth meets weights of 0. */
 static void q_convert(void *converted, const uint8_t *stored, size_t stride, uint32_t rows, size_t depth, SnnStored form, int32_t *sums) {
   size_t padded = snn_align(depth, Q_UNIT);
-  uint8_t *to = converted, flip = form.is_signed ? 0x80 : 0;
-  if (stride == padded && stored == to) {
-    if (flip) q_flip(to, to, rows * padded, flip);
-  } else if (stride == padded) {
-    q_flip(to, stored, (rows - 1) * padded + depth, flip);
-  } else {
-    for (uint32_t i = 0; i < rows; i++) q_flip(to + i * padded, stored + i * stride, depth, flip);
+  uint8_t *to = converted;
+  if (stored != to) {
+    bool together = stride == padded;
+    for (uint32_t i = 0; i < (together ? 1 : rows); i++) {
+      copy_flipped((char *)to + i * padded, (const char *)stored + i * stride, together ? (rows - 1) * padded + depth : depth, snn_flip(form));
+    }
   }
   for (uint32_t i = 0; sums != NULL && i < rows; i++) {
     uint32_t sum = 0;

@@ -133,6 +133,41 @@ SNN_INLINE void copy_part(void *to_bytes, const void *from_bytes, size_t count) 
   if (count & 1) *to = *from;
 }
 
+/* Any number of bytes, every one XORed with `flip`. */
+SNN_INLINE void copy_flipped(char *to, const char *from, size_t count, uint8_t flip) {
+#if defined(SNN_AVX512)
+  const __m512i mask = _mm512_set1_epi8((char)flip);
+  for (; count >= 64; count -= 64, to += 64, from += 64) _mm512_storeu_si512(to, _mm512_xor_si512(_mm512_loadu_si512(from), mask));
+  if (count == 0) return;
+  __mmask64 live = ((__mmask64)1 << count) - 1;
+  _mm512_mask_storeu_epi8(to, live, _mm512_xor_si512(_mm512_maskz_loadu_epi8(live, from), mask));
+#else
+  const VecI8 mask = (int8_t)flip - (VecI8){0};
+  const uint64_t mask8 = flip * (uint64_t)0x0101010101010101;
+  if (count >= SNN_VECTOR_BYTES) { /* the last vector overlaps the one before */
+    for (size_t i = 0; i + SNN_VECTOR_BYTES <= count; i += SNN_VECTOR_BYTES) SNN_STORE(to + i, SNN_LOAD(VecI8, from + i) ^ mask);
+    size_t last = count - SNN_VECTOR_BYTES;
+    SNN_STORE(to + last, SNN_LOAD(VecI8, from + last) ^ mask);
+    return;
+  }
+  if (SNN_VECTOR_BYTES > 16 && count >= 16) {
+    for (int half = 0; half < 2; half++) {
+      size_t at = half ? count - 16 : 0;
+      SNN_STORE(to + at, SNN_LOAD(uint64_t, from + at) ^ mask8);
+      SNN_STORE(to + at + 8, SNN_LOAD(uint64_t, from + at + 8) ^ mask8);
+    }
+  } else if (count >= 8) {
+    SNN_STORE(to, SNN_LOAD(uint64_t, from) ^ mask8);
+    SNN_STORE(to + count - 8, SNN_LOAD(uint64_t, from + count - 8) ^ mask8);
+  } else if (count >= 4) {
+    SNN_STORE(to, SNN_LOAD(uint32_t, from) ^ (uint32_t)mask8);
+    SNN_STORE(to + count - 4, SNN_LOAD(uint32_t, from + count - 4) ^ (uint32_t)mask8);
+  } else {
+    for (size_t i = 0; i < count; i++) to[i] = (char)((uint8_t)from[i] ^ flip);
+  }
+#endif
+}
+
 /* The first `count` lanes, the others 0. */
 SNN_INLINE VecF32 load_part_f32(const float *from, size_t count) {
 #if defined(SNN_AVX512)

@@ -33,10 +33,11 @@ typedef struct {
   size_t nhwc_in, nhwc_out, packed_at, tiles_at; /* in the scratch memory */
 } Conv;
 
-/* Output positions that meet the same taps. Position j lies at output start + j * out_step and its tap t at input first + j * step + t * tap. */
+/* Output positions that meet the same taps: position j lies at output start + j * out_step. */
 typedef struct {
-  int32_t start, out_step, first, step, tap;
-  uint32_t count, taps, filter; /* positions, taps, the filter's place of tap 0 */
+  SnnSteps steps;
+  int32_t start, out_step;
+  uint32_t filter; /* the filter's place of tap 0 */
 } Direction;
 
 typedef struct {
@@ -46,13 +47,13 @@ typedef struct {
 
 static Direction direction(const SnnAxis *axis, bool transposed, int32_t start) {
   if (!transposed) {
-    return (Direction){0, 1, -axis->before, axis->stride, axis->dilation, (uint32_t)axis->out, (uint32_t)axis->filter, 0};
+    return (Direction){{-axis->before, axis->stride, axis->dilation, (uint32_t)axis->out, (uint32_t)axis->filter}, 0, 1, 0};
   }
   /* Output start + j * stride meets the filter's r, r + stride, ...; taken from the last to the first they read the input forwards. */
   int64_t shifted = (int64_t)start + axis->before, stride = axis->stride, r = shifted % stride;
   int64_t count = axis->out > start ? (axis->out - start + stride - 1) / stride : 0;
   int64_t taps = axis->filter > r ? (axis->filter - r + stride - 1) / stride : 0, last = taps ? taps - 1 : 0;
-  return (Direction){start, axis->stride, (int32_t)((shifted - r) / stride - last), 1, 1, (uint32_t)count, (uint32_t)taps,
+  return (Direction){{(int32_t)((shifted - r) / stride - last), 1, 1, (uint32_t)count, (uint32_t)taps}, start, axis->stride,
                      taps ? (uint32_t)(r + last * stride) : 0};
 }
 
@@ -60,7 +61,7 @@ static Phase phase_of(const Conv *conv, uint32_t index) {
   Phase phase;
   phase.y = direction(&conv->window.y, conv->transposed, (int32_t)(index / conv->phase_columns));
   phase.x = direction(&conv->window.x, conv->transposed, (int32_t)(index % conv->phase_columns));
-  phase.depth = (size_t)phase.y.taps * phase.x.taps * conv->group_in;
+  phase.depth = (size_t)phase.y.steps.taps * phase.x.steps.taps * conv->group_in;
   return phase;
 }
 
@@ -84,8 +85,8 @@ static void pack_matrix(const Conv *conv, const SnnNode *node, uint32_t index, u
                         .stride_x = conv->transposed ? -column * phase.x.out_step : column,
                         .stride_c = 1,
                         .n = conv->group_out,
-                        .ny = phase.y.taps,
-                        .nx = phase.x.taps,
+                        .ny = phase.y.steps.taps,
+                        .nx = phase.x.steps.taps,
                         .nc = conv->group_in};
   void *to = packed + ((size_t)index * conv->groups + group) * conv->packed_step;
   if (conv->quantized) {
@@ -127,7 +128,8 @@ static int plan_products(SnnNode *node, Conv *conv) {
   rows = rows < height ? height : rows > 16 * height ? 16 * height : rows;
   conv->tile_rows = (uint32_t)rows;
   SNN_CHECK(node, row < SIZE_MAX / 8 / rows, "the filter is too large");
-  conv->tile_bytes = snn_align(rows * depth * conv->element, 64);
+  bool in_place = conv->quantized && kernels->q_element == 1;
+  conv->tile_bytes = in_place ? 0 : snn_align(rows * depth * conv->element, 64);
   conv->converted_bytes = conv->quantized ? snn_align(rows * row, 64) + snn_align(rows * sizeof(int32_t), 64) : 0;
   return SNN_OK;
 }
@@ -269,76 +271,30 @@ typedef struct {
   int32_t *sums;
 } Job;
 
-/* Bytes that the gathering needs to know. */
-typedef struct {
-  size_t tap, pixel, line;
-  int32_t height, width;
-  uint8_t fill;
-} Source;
-
-/* Fewer than 16 bytes by two overlapping moves: a call costs more than the copy. */
-static inline void copy_short(char *to, const char *from, size_t bytes) {
-  if (bytes >= 8) {
-    memcpy(to, from, 8);
-    memcpy(to + bytes - 8, from + bytes - 8, 8);
-  } else if (bytes >= 4) {
-    memcpy(to, from, 4);
-    memcpy(to + bytes - 4, from + bytes - 4, 4);
-  } else {
-    for (size_t i = 0; i < bytes; i++) to[i] = from[i];
-  }
-}
-
-static inline void copy(char *to, const char *from, size_t bytes) {
-  if (bytes < 16) copy_short(to, from, bytes);
-  else memcpy(to, from, bytes);
-}
-
-/* The taps of one filter row that reaches over an edge, from a line of the input (NULL: outside). */
-static void gather_edge(char *to, const Source *source, const char *line, const Direction *x, int64_t ix) {
-  for (uint32_t t = 0; t < x->taps; t++, to += source->tap, ix += x->tap) {
-    if (line != NULL && ix >= 0 && ix < source->width) copy(to, line + (size_t)ix * source->pixel, source->tap);
-    else memset(to, source->fill, source->tap);
-  }
-}
-
-/* `count` rows, `stride` bytes apart, from position number p on: all taps of one group's channels. */
-static void gather(const Job *job, const Source *source, char *rows, size_t stride, size_t group_offset, size_t p, uint32_t count) {
-  const Direction *y = &job->phase.y, *x = &job->phase.x;
-  size_t column = p % x->count, line = p / x->count % y->count, batch = p / x->count / y->count;
-  size_t bytes = x->taps * source->tap, image_bytes = (size_t)source->height * source->line;
-  bool joined = x->tap == 1 && source->tap == source->pixel; /* neighbouring taps lie side by side */
-  const char *image = job->in + batch * image_bytes + group_offset;
-  for (uint32_t i = 0; i < count; i++, rows += stride) {
-    int64_t ix = x->first + (int64_t)column * x->step, iy = y->first + (int64_t)line * y->step;
-    bool inside = joined && ix >= 0 && ix + x->taps <= source->width;
-    char *to = rows;
-    for (uint32_t t = 0; t < y->taps && x->taps > 0; t++, iy += y->tap, to += bytes) {
-      const char *from = iy >= 0 && iy < source->height ? image + (size_t)iy * source->line : NULL;
-      if (inside && from != NULL) copy(to, from + (size_t)ix * source->pixel, bytes);
-      else gather_edge(to, source, from, x, ix);
-    }
-    if (++column < x->count) continue;
-    column = 0;
-    if (++line < y->count) continue;
-    line = 0;
-    image += image_bytes;
-  }
-}
-
 /* Rows as they are multiplied or converted. */
 typedef struct {
   const char *first;
   size_t stride;
 } Rows;
 
-/* Gathers quantised rows right where they are converted in place, if they can be. */
-static Rows gather_rows(const Job *job, const Source *source, size_t group_offset, size_t p, uint32_t count) {
+static SnnSource source_of(const Job *job) {
   const Conv *conv = job->conv;
-  bool in_place = conv->quantized && conv->kernels->q_element == 1;
-  char *to = in_place ? job->converted : job->tile;
-  size_t stride = in_place ? snn_converted_bytes(conv->kernels, job->phase.depth) : job->phase.depth * conv->element;
-  gather(job, source, to, stride, group_offset, p, count);
+  const SnnImage *in = &conv->window.in;
+  size_t pixel = (size_t)in->channels * conv->element;
+  bool converts = conv->quantized && conv->kernels->q_element == 1;
+  return (SnnSource){.in = job->in, .tap = (size_t)conv->group_in * conv->element, .pixel = pixel, .line = pixel * in->width,
+                     .height = (int32_t)in->height, .width = (int32_t)in->width, .y = job->phase.y.steps, .x = job->phase.x.steps,
+                     .fill = conv->quantized ? (uint8_t)conv->in_form.zero_point : 0, .flip = converts ? snn_flip(conv->in_form) : 0};
+}
+
+/* Quantised rows are gathered right as they are converted, if bytes stay bytes. */
+static Rows gather_rows(const Job *job, SnnSource source, uint32_t group, size_t p, uint32_t count) {
+  const Conv *conv = job->conv;
+  bool converts = conv->quantized && conv->kernels->q_element == 1;
+  char *to = converts ? job->converted : job->tile;
+  size_t stride = converts ? snn_converted_bytes(conv->kernels, job->phase.depth) : job->phase.depth * conv->element;
+  source.in += group * source.tap;
+  conv->kernels->gather(&source, to, stride, p, count);
   return (Rows){to, stride};
 }
 
@@ -348,14 +304,16 @@ static void multiply_quantized(const Job *job, uint32_t group, Rows rows, SnnTil
   const char *packed = job->packed + group * conv->packed_step;
   SnnQMatrix matrix = snn_qmatrix_at(conv->kernels, packed, conv->group_out, depth, conv->weight_form);
   int32_t *sums = matrix.row_factor ? job->sums : NULL;
-  conv->kernels->q_convert(job->converted, (const uint8_t *)rows.first, rows.stride, tile->rows, depth, conv->in_form, sums);
+  size_t stride = snn_converted_bytes(conv->kernels, depth);
+  bool ready = conv->kernels->q_element == 1 && snn_flip(conv->in_form) == 0 && rows.stride == stride && sums == NULL;
+  if (!ready) conv->kernels->q_convert(job->converted, (const uint8_t *)rows.first, rows.stride, tile->rows, depth, conv->in_form, sums);
   SnnRequant requant = conv->requant;
   size_t first = (size_t)group * conv->group_out;
   requant.multiplier += first;
   requant.left += first;
   requant.right += first;
-  tile->a = job->converted;
-  tile->a_stride = snn_converted_bytes(conv->kernels, depth);
+  tile->a = ready ? rows.first : job->converted;
+  tile->a_stride = stride;
   tile->row_sums = job->sums;
   conv->kernels->q_multiply(&matrix, &requant, tile);
 }
@@ -372,7 +330,7 @@ static void multiply_float(const Job *job, uint32_t group, Rows rows, SnnTile *t
 
 /* A 1x1 convolution reads its rows where they lie. */
 static bool rows_lie_ready(const Conv *conv, const Phase *phase) {
-  const Direction *y = &phase->y, *x = &phase->x;
+  const SnnSteps *y = &phase->y.steps, *x = &phase->x.steps;
   return conv->groups == 1 && !conv->transposed && y->taps == 1 && x->taps == 1 && y->step == 1 && x->step == 1 && y->first == 0 &&
          x->first == 0 && y->count == conv->window.in.height && x->count == conv->window.in.width;
 }
@@ -382,20 +340,18 @@ static void run(void *arg, size_t begin, size_t end) {
   const Job *job = arg;
   const Conv *conv = job->conv;
   const Direction *y = &job->phase.y, *x = &job->phase.x;
-  const SnnImage *in = &conv->window.in;
-  size_t pixel = (size_t)in->channels * conv->element, out_pixel = (size_t)conv->out.channels * conv->element;
-  Source source = {(size_t)conv->group_in * conv->element, pixel, pixel * in->width, (int32_t)in->height, (int32_t)in->width,
-                   conv->quantized ? (uint8_t)conv->in_form.zero_point : 0};
+  SnnSource source = source_of(job);
+  size_t lines = y->steps.count, columns = x->steps.count, out_pixel = (size_t)conv->out.channels * conv->element;
   bool ready = rows_lie_ready(conv, &job->phase), even = x->out_step == 1 && y->out_step == 1;
   for (size_t p = begin; p < end;) {
     uint32_t count = (uint32_t)(end - p < conv->tile_rows ? end - p : conv->tile_rows);
-    size_t column = p % x->count, line = p / x->count % y->count, batch = p / x->count / y->count;
+    size_t column = p % columns, line = p / columns % lines, batch = p / columns / lines;
     /* Only without steps do rows of the output follow each other evenly. */
-    if (!even && count > x->count - column) count = (uint32_t)(x->count - column);
+    if (!even && count > columns - column) count = (uint32_t)(columns - column);
     size_t oy = (size_t)y->start + line * (size_t)y->out_step, ox = (size_t)x->start + column * (size_t)x->out_step;
     char *out = job->out + ((batch * conv->out.height + oy) * conv->out.width + ox) * out_pixel;
     for (uint32_t g = 0; g < conv->groups; g++) {
-      Rows rows = ready ? (Rows){job->in + p * pixel, pixel} : gather_rows(job, &source, g * source.tap, p, count);
+      Rows rows = ready ? (Rows){job->in + p * source.pixel, source.pixel} : gather_rows(job, source, g, p, count);
       SnnTile tile = {.rows = count, .out = out + (size_t)g * conv->group_out * conv->element, .out_stride = out_pixel * (size_t)x->out_step};
       if (conv->quantized) multiply_quantized(job, g, rows, &tile);
       else multiply_float(job, g, rows, &tile);
@@ -423,7 +379,7 @@ static int execute(SnnNode *node) {
   for (uint32_t i = 0; i < conv->phase_rows * conv->phase_columns; i++) {
     job.phase = phase_of(conv, i);
     job.packed = packed + (size_t)i * conv->groups * conv->packed_step;
-    size_t count = (size_t)conv->out.batch * job.phase.y.count * job.phase.x.count;
+    size_t count = (size_t)conv->out.batch * job.phase.y.steps.count * job.phase.x.steps.count;
     if (count > 0) snn_parallel(node, count, count, run, &job);
   }
   if (conv->window.nchw) snn_nhwc_to_nchw(node->out[0]->data, job.out, &conv->out, conv->element);
