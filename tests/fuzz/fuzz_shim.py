@@ -54,12 +54,10 @@ def sessions() -> list[bytes]:
     weights = p.Operand(dims=(16, 64), source=p.FILE, offset=64, length=4096)
     dense = p.fully_connected(weights, p.Operand(dims=(16,), source=p.FILE, file=1, length=64))
     image = np.ones((1, 64), np.float32)
-    shape = np.array([2, 3], np.int32)
     plans: list[tuple[bytes, list[ExecuteInput]]] = [
         (p.pack(p.add()), [ExecuteInput(slot=1, data=x, shape=(4,)), ExecuteInput(slot=1)]),
         (p.pack(p.add(constant=x)), [ExecuteInput(slot=2, data=x)]),
         (p.pack(dense), [ExecuteInput(data=image)]),
-        (p.pack(p.fill(), feature_level=4), [ExecuteInput(data=shape)]),
         (p.pack(*p.conditional(), feature_level=4), [ExecuteInput(data=np.ones(1, np.uint8)), ExecuteInput(data=x)]),
     ]
     found = []
@@ -124,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for index, session in enumerate(sessions()):
             (corpus / f"seed-{index}").write_bytes(session)
         command = [
-            str(build(folder)), str(corpus), f"-max_total_time={options.seconds}", "-max_len=65536", "-timeout=10",
+            str(build(folder)), str(corpus), f"-max_total_time={options.seconds}", "-max_len=65536", "-timeout=60",
             "-rss_limit_mb=2048", "-malloc_limit_mb=1024", f"-artifact_prefix={options.findings}/", "-print_final_stats=1",
         ]  # fmt: skip
         done = subprocess.run(command, env={**os.environ, "SOFTNN_THREADS": "1"}, timeout=options.seconds + 120)

@@ -1,0 +1,232 @@
+"""The Android binaries: what is in the files, and, where this machine can, running them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import platform
+import re
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from nnapi_toolkit.android import bionic
+from nnapi_toolkit.android.build import SOURCE_ROOT, BuildResult, build
+from nnapi_toolkit.android.channel import DescriptorTransport, StreamChannel
+from nnapi_toolkit.android.errors import ShimCrashedError, ShimDeadlineError
+from nnapi_toolkit.android.protocol import ExecuteInput, ExecuteOutput, ShimClient
+from nnapi_toolkit.android.toolchain import compiler, host_target
+
+from tests.shim import elf
+from tests.shim import programs as p
+
+ABIS = {
+    "arm64-v8a": (64, 183, "/system/bin/linker64"),
+    "armeabi-v7a": (32, 40, "/system/bin/linker"),
+    "x86_64": (64, 62, "/system/bin/linker64"),
+    "x86": (32, 3, "/system/bin/linker"),
+}
+SYMBOLS = bionic.parse_symbols((SOURCE_ROOT / bionic.SYMBOLS).read_text())
+LIBRARIES = {"shim": {"libc.so", "libdl.so"}, "libneuralnetworks": {"libc.so", "libm.so"}}
+
+
+@cache
+def built(abi: str) -> BuildResult:
+    return build(abi)
+
+
+@pytest.fixture(params=ABIS)
+def abi(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=["shim", "libneuralnetworks"])
+def file(request: pytest.FixtureRequest, abi: str) -> elf.Elf:
+    """One of the two files that go to a phone."""
+    return elf.Elf(getattr(built(abi), request.param))
+
+
+def role(file: elf.Elf) -> str:
+    return "shim" if file.interpreter else "libneuralnetworks"
+
+
+def test_machine_and_linker(file: elf.Elf, abi: str) -> None:
+    bits, machine, linker = ABIS[abi]
+    assert (file.bits, file.machine, file.type) == (bits, machine, 3)  # ET_DYN: position independent
+    if abi == "armeabi-v7a":
+        assert file.flags & 0xFF000000 == 0x05000000  # EABI 5
+    assert file.interpreter == (linker if file.path.name == "nnapi-shim" else "")
+
+
+def test_only_what_android_8_1_has_is_imported(file: elf.Elf) -> None:
+    libraries = set(file.strings(elf.DT_NEEDED))
+    assert libraries == LIBRARIES[role(file)]
+    known = {name for library in libraries for name in SYMBOLS[library]}
+    assert file.imports <= known, f"not in API 27: {sorted(file.imports - known)}"
+
+
+def test_hardening(file: elf.Elf) -> None:
+    loads = file.of_type(elf.PT_LOAD)
+    assert all(not (segment.flags & elf.W and segment.flags & elf.X) for segment in loads)
+    assert [segment.flags & elf.X for segment in file.of_type(elf.PT_GNU_STACK)] == [0]
+    assert len(file.of_type(elf.PT_GNU_RELRO)) == 1
+    flags, flags_1 = sum(file.values(elf.DT_FLAGS)), sum(file.values(elf.DT_FLAGS_1))
+    assert flags & 0x8 and flags_1 & 0x1  # BIND_NOW, NOW
+    assert bool(flags_1 & 0x08000000) == bool(file.interpreter)  # PIE
+    assert not flags & 0x4 and not file.values(elf.DT_TEXTREL)
+    assert not file.values(elf.DT_RPATH) and not file.values(elf.DT_RUNPATH)
+
+
+def test_pages_of_16_kib(file: elf.Elf) -> None:
+    loads = file.of_type(elf.PT_LOAD)
+    for segment in loads:
+        assert segment.align == 16384 and segment.address % segment.align == segment.offset % segment.align
+    for before, after in itertools.pairwise(loads):
+        assert (before.address + before.size - 1) // 16384 < after.address // 16384, "two segments share a page"
+
+
+def test_nothing_runs_behind_our_back(file: elf.Elf) -> None:
+    for tag in (elf.DT_INIT, elf.DT_FINI, elf.DT_INIT_ARRAY, elf.DT_FINI_ARRAY):
+        assert not file.values(tag)
+    assert file.values(elf.DT_HASH) and file.values(elf.DT_GNU_HASH)
+
+
+def test_exports(file: elf.Elf) -> None:
+    if file.interpreter:
+        assert file.exports <= {"_start", "main"}
+        return
+    header = "".join((SOURCE_ROOT / "include" / name).read_text() for name in ("nnapi.h", "softnn.h"))
+    declared = set(re.findall(r"^ANEURALNETWORKS_API[^;(]*?(\w+)\(", header, re.MULTILINE))
+    assert len(declared) > 60 and file.exports == declared
+    assert file.strings(elf.DT_SONAME) == ["libneuralnetworks.so"]
+
+
+def test_entry_is_arm_code() -> None:
+    shim = elf.Elf(built("armeabi-v7a").shim)
+    assert shim.entry % 4 == 0  # bit 0 would say Thumb
+    first = int.from_bytes(shim.data[shim.at(shim.entry) :][:4], "little")
+    assert first == 0xE3A0B000  # mov r11, #0
+
+
+def test_sizes(abi: str) -> None:
+    """What is pushed stays small; the shim's bound is a promise."""
+    sizes = built(abi).sizes
+    assert sizes["shim"] <= 64 * 1024
+    assert set(sizes) == {"shim", "libneuralnetworks"}
+
+
+def test_text_of_this_machine_is_not_in_the_files(file: elf.Elf) -> None:
+    for text in (str(Path.home()), str(SOURCE_ROOT), "/tmp/", os.sep + "nnapi-build"):
+        assert text.encode() not in file.data or text == "/", text
+
+
+def test_the_same_sources_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another cache, another place of the sources, the compiler's own cache too: all bytes equal."""
+    from nnapi_toolkit.android.build import SHIM, build_products
+    from nnapi_toolkit.android.toolchain import Variant, find_target
+
+    outputs = []
+    for name in ("one", "another"):
+        root = tmp_path / name / "sources"
+        shutil.copytree(SOURCE_ROOT, root, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
+        monkeypatch.delenv("ZIG_GLOBAL_CACHE_DIR", raising=False)
+        outputs.append((build_products([SHIM], find_target("arm64-v8a"), Variant(), root=root)[0] / SHIM).read_bytes())
+    assert outputs[0] == outputs[1]
+
+
+# --- running them ---
+
+
+@pytest.fixture(scope="module")
+def phone(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The command that runs an x86-64 Android program here: glibc's dynamic linker, and a stand-in for Android's libraries."""
+    loader = Path("/lib64/ld-linux-x86-64.so.2")
+    if platform.machine() != "x86_64" or not loader.exists():
+        pytest.skip("needs an x86-64 machine with glibc")
+    folder = tmp_path_factory.mktemp("android")
+    base = [*compiler(), "-target", host_target().triple, "-shared", "-fPIC", "-O1", "-fno-sanitize=undefined"]
+    source = Path(__file__).with_name("fake_bionic.c")
+    subprocess.run(
+        [*base, "-std=c11", "-D_GNU_SOURCE", str(source), "-ldl", "-Wl,-soname,libc.so", "-Wl,--no-as-needed", "-lm",
+         "-o", str(folder / "libfake_c.so")], check=True, timeout=120,
+    )  # fmt: skip
+    (folder / "libfake_c.so").rename(folder / "libc.so")
+    for name, real in (("libm.so", "libm.so.6"), ("libdl.so", "libdl.so.2")):
+        candidates = [place / real for place in (Path("/lib/x86_64-linux-gnu"), Path("/lib64"), Path("/usr/lib64"))]
+        (folder / name).symlink_to(next(place for place in candidates if place.exists()))
+    return [str(loader), "--library-path", str(folder)]
+
+
+def talk(command: list[str], env: dict[str, str] | None = None) -> tuple[ShimClient, Any]:
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **(env or {})}, bufsize=0
+    )
+    assert process.stdin is not None and process.stdout is not None
+    transport = DescriptorTransport(process.stdout.fileno(), process.stdin.fileno(), lambda: None)
+    return ShimClient(StreamChannel(transport)), process
+
+
+def run_sum(client: ShimClient) -> None:
+    client.load(0, p.pack(p.add(constant=np.ones(4))))
+    x = np.arange(4, dtype=np.float32)
+    result = client.execute(0, [ExecuteInput(data=x)], [ExecuteOutput()])
+    np.testing.assert_array_equal(np.frombuffer(result.outputs[0].data, np.float32), x + 1)
+
+
+def test_the_android_binaries_run(phone: list[str], tmp_path: Path) -> None:
+    """The files for x86_64 phones: start routine, relocations, the library by path, a program, crash and limit."""
+    files = built("x86_64")
+    done = subprocess.run([*phone, str(files.shim), "--version"], capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout) == (0, f"nnapi-shim protocol 1 build {files.source_hash}\n")
+    command = [*phone, str(files.shim), "--library", str(files.libneuralnetworks)]
+    done = subprocess.run([*command, "--self-test"], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0 and done.stdout.endswith("result: ok (0)\n"), done.stdout
+    for faults, error in (("Execution_compute:kill:2", ShimCrashedError), ("Execution_compute:sleep=60000:2", ShimDeadlineError)):
+        client, process = talk(command, {"SOFTNN_FAULTS": faults})
+        hello = client.hello(files.source_hash, execute_limit=0.3)
+        assert hello.pointer_bits == 64 and hello.feature_level == 8
+        run_sum(client)
+        with pytest.raises(error, match="EXECUTE of program 0, inside ANeuralNetworksExecution_compute"):
+            client.execute(0, [ExecuteInput(data=np.ones(4, np.float32))], [ExecuteOutput()])
+        client.hello()
+        client.bye()
+        assert process.wait(10) == 0
+        process.stdin.close()
+        process.stdout.close()
+
+
+@pytest.mark.parametrize(("target", "emulator"), [("aarch64-linux", "qemu-aarch64"), ("arm-linux", "qemu-arm")])
+def test_the_same_sources_under_qemu(target: str, emulator: str) -> None:
+    """For virtual devices of another ABI: one static program with software NNAPI inside."""
+    found = shutil.which(emulator) or shutil.which(f"{emulator}-static")
+    if found is None:
+        pytest.skip(f"needs {emulator} (Debian: apt install qemu-user)")
+    files = built(target)
+    client, process = talk([found, str(files.shim)])
+    hello = client.hello(files.source_hash)
+    assert hello.pointer_bits == (32 if target.startswith("arm-") else 64)
+    run_sum(client)
+    client.bye()
+    assert process.wait(20) == 0
+    process.stdin.close()
+    process.stdout.close()
+
+
+def test_every_android_target_is_checked_here() -> None:
+    from nnapi_toolkit.android.toolchain import targets
+
+    assert {name for name, target in targets().items() if target.android} == set(ABIS)
+
+
+def test_symbols_are_read_and_named() -> None:
+    text = "# comment\n\nlibx.so  # why\n  a b\n  c\nliby.so\n  d\n"
+    symbols = bionic.parse_symbols(text)
+    assert symbols == {"libx.so": ["a", "b", "c"], "liby.so": ["d"]}
+    sources = bionic.stub_sources(symbols)
+    assert list(sources) == ["stub_x.so", "stub_y.so"] and bionic.soname("stub_x.so") == "libx.so"
+    assert sources["stub_y.so"].startswith('__asm__(".globl d\\n')
