@@ -116,6 +116,7 @@ def test_the_worker_dies(slow_in: Callable[[str], VirtualDevice], adder: Adder, 
     with start_in_phase(phone, adder, phase) as session:
         worker = session.hello.pid
         if phase == "idle":
+            time.sleep(0.3)  # in the moment after an answer it is not idle yet, and the stream could not be saved
             os.kill(worker, number)
             assert wait_until(lambda: not alive(worker))
             time.sleep(0.3)

@@ -197,7 +197,8 @@ def test_many_sessions_leave_nothing_behind(fresh: Callable[..., VirtualDevice],
     before, resident = figures(), (memory(os.getpid()), memory(phone.phone.process))
     for _ in range(190):
         adder.whole(phone)
-    assert figures() == before
+    for now, then in zip(figures(), before):
+        assert now <= then
     for now, then in zip((memory(os.getpid()), memory(phone.phone.process)), resident):
         assert now - then < 4 << 20
 

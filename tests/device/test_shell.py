@@ -148,7 +148,7 @@ def test_run_command(phone: VirtualDevice) -> None:
 
 
 def test_run_command_without_shell_protocol(phone: VirtualDevice, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(AdbServer, "features", lambda self, serial: frozenset())
+    monkeypatch.setattr(AdbServer, "features", lambda self, serial, number: frozenset())
     result = run_command(phone.server, phone.serial, "echo a; echo b >&2; false")
     assert (result.status, result.stdout) == (1, b"a\nb\n")
 
