@@ -15,6 +15,11 @@ typedef struct {
   int level;
 } SnnTypeLevel;
 #define SNN_NO_TYPE {-1, 0}
+/* What most operations take: float32 and unsigned bytes from their first level on, float16 from 3, signed bytes from 4. */
+#define SNN_FLOATS_AND_BYTES(first)                                                                       \
+  {ANEURALNETWORKS_TENSOR_FLOAT32, (first)}, {ANEURALNETWORKS_TENSOR_FLOAT16, (first) > 3 ? (first) : 3}, \
+      {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, (first)}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, (first) > 4 ? (first) : 4}
+#define SNN_FLOATS(first) {ANEURALNETWORKS_TENSOR_FLOAT32, (first)}, {ANEURALNETWORKS_TENSOR_FLOAT16, (first) > 3 ? (first) : 3}
 
 /* The level that `levels` gives the type of an input, or SNN_INVALID (recorded). */
 int snn_type_level(SnnNode *node, uint32_t input, const SnnTypeLevel *levels);

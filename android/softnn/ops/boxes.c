@@ -10,7 +10,9 @@ static float overlap(const SnnBox *a, const SnnBox *b) {
 /* --- ranking --- */
 
 /* A total order: the higher score first, of equal ones the lower index. */
-static bool ranks_before(const float *scores, uint32_t a, uint32_t b) { return scores[a] > scores[b] || (!(scores[b] > scores[a]) && a < b); }
+static bool ranks_before(const float *scores, uint32_t a, uint32_t b) {
+  return scores[a] > scores[b] || (!(scores[b] > scores[a]) && a < b);
+}
 
 static void sink(const float *scores, uint32_t *heap, size_t size, size_t at) {
   for (;;) {
@@ -43,8 +45,8 @@ static float lowered(const SnnSuppression *s, float iou) {
   }
 }
 
-size_t snn_suppress(const SnnSuppression *s, float *scores, const SnnBox *boxes, uint32_t items_per_box, uint32_t *items, size_t count,
-                    int32_t most) {
+size_t snn_suppress(const SnnSuppression *s, float *scores, const SnnBox *boxes, uint32_t items_per_box, uint32_t *items,
+                    size_t count, int32_t most) {
   size_t taken = 0, limit = most < 0 ? count : (size_t)most;
   while (taken < count && taken < limit) {
     size_t best = taken;
@@ -69,7 +71,8 @@ size_t snn_suppress(const SnnSuppression *s, float *scores, const SnnBox *boxes,
   return taken;
 }
 
-size_t snn_suppress_by_class(const SnnSuppression *s, const SnnClasses *classes, float *scores, const SnnBox *boxes, uint32_t *items) {
+size_t snn_suppress_by_class(const SnnSuppression *s, const SnnClasses *classes, float *scores, const SnnBox *boxes,
+                             uint32_t *items) {
   size_t taken = 0;
   for (uint32_t c = 1; c < classes->classes; c++) {
     size_t candidates = 0;

@@ -29,7 +29,8 @@ static inline void snn_store_real(const SnnTensor *t, size_t i, float value) {
   }
   snn_quantized_limits(t->type, &lo, &hi);
   stored = snn_clamp(snn_round(value / t->scale + (float)t->zero_point), lo, hi);
-  if (t->type == ANEURALNETWORKS_TENSOR_QUANT16_ASYMM || t->type == ANEURALNETWORKS_TENSOR_QUANT16_SYMM) ((uint16_t *)t->data)[i] = (uint16_t)stored;
+  if (t->type == ANEURALNETWORKS_TENSOR_QUANT16_ASYMM || t->type == ANEURALNETWORKS_TENSOR_QUANT16_SYMM)
+    ((uint16_t *)t->data)[i] = (uint16_t)stored;
   else ((uint8_t *)t->data)[i] = (uint8_t)stored;
 }
 
@@ -70,10 +71,10 @@ typedef struct {
   float iou, sigma, least; /* least: the score below which a lowered box is dropped */
 } SnnSuppression;
 
-/* The box of item i is boxes[i / items_per_box]. Takes the best item, suppresses what overlaps it, and so on, until `most` are taken
- * (negative: no limit). The taken ones come to the front; answers how many. */
-size_t snn_suppress(const SnnSuppression *s, float *scores, const SnnBox *boxes, uint32_t items_per_box, uint32_t *items, size_t count,
-                    int32_t most);
+/* The box of item i is boxes[i / items_per_box]. Takes the best item, suppresses what overlaps it, and so on, until `most` are
+ * taken (negative: no limit). The taken ones come to the front; answers how many. */
+size_t snn_suppress(const SnnSuppression *s, float *scores, const SnnBox *boxes, uint32_t items_per_box, uint32_t *items,
+                    size_t count, int32_t most);
 
 /* Items of [boxes, classes], numbered row by row. */
 typedef struct {
@@ -83,6 +84,7 @@ typedef struct {
 } SnnClasses;
 
 /* Suppresses within each class but the background, 0; then the best of all. `items` has room for all of them. */
-size_t snn_suppress_by_class(const SnnSuppression *s, const SnnClasses *classes, float *scores, const SnnBox *boxes, uint32_t *items);
+size_t snn_suppress_by_class(const SnnSuppression *s, const SnnClasses *classes, float *scores, const SnnBox *boxes,
+                             uint32_t *items);
 
 #endif

@@ -6,8 +6,8 @@
 
 /* --- broadcasting --- */
 
-/* How 8-bit values become comparable: TFLite shifts them left by 8 and multiplies by their scale. Scales of 1 and more, which TFLite
- * refuses, are compared as real numbers. */
+/* How 8-bit values become comparable: TFLite shifts them left by 8 and multiplies by their scale. Scales of 1 and more, which
+ * TFLite refuses, are compared as real numbers. */
 typedef struct {
   int32_t table[2][256];
   double real[2][256];
@@ -33,8 +33,8 @@ static int prepare_pairs(SnnNode *node, Pairs *pairs) {
 }
 
 /* Runs `each` over rows of the innermost dimension. */
-typedef void (*RowFunction)(const SnnNode *node, const uint8_t *a, ptrdiff_t step_a, const uint8_t *b, ptrdiff_t step_b, uint8_t *out,
-                            size_t count);
+typedef void (*RowFunction)(const SnnNode *node, const uint8_t *a, ptrdiff_t step_a, const uint8_t *b, ptrdiff_t step_b,
+                            uint8_t *out, size_t count);
 
 static void for_each_row(const SnnNode *node, const Pairs *pairs, RowFunction row) {
   ptrdiff_t bytes = (ptrdiff_t)snn_element_size(node->in[0]->type);
@@ -54,10 +54,8 @@ static void for_each_row(const SnnNode *node, const Pairs *pairs, RowFunction ro
 /* --- comparisons --- */
 
 static int comparison_validate(SnnNode *node) {
-  static const SnnTypeLevel levels[] = {{ANEURALNETWORKS_TENSOR_BOOL8, 3}, {ANEURALNETWORKS_TENSOR_FLOAT32, 3},
-                                        {ANEURALNETWORKS_TENSOR_FLOAT16, 3}, {ANEURALNETWORKS_TENSOR_INT32, 3},
-                                        {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 3}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, 4},
-                                        SNN_NO_TYPE};
+  static const SnnTypeLevel levels[] = {
+      SNN_FLOATS_AND_BYTES(3), {ANEURALNETWORKS_TENSOR_BOOL8, 3}, {ANEURALNETWORKS_TENSOR_INT32, 3}, SNN_NO_TYPE};
   int level = snn_type_level(node, 0, levels);
   if (level < 0 || !snn_signature(node, node->in[0]->type, "TT", "B")) return SNN_INVALID;
   for (uint32_t i = 0; i < 2; i++) {
@@ -93,43 +91,43 @@ static int comparison_prepare(SnnNode *node) {
 
 #define ROW_ARGUMENTS \
   const SnnNode *node, const uint8_t *a, ptrdiff_t step_a, const uint8_t *b, ptrdiff_t step_b, uint8_t *out, size_t count
-#define PLAIN_ROW(name, T, op)                                                                              \
-  static void name(ROW_ARGUMENTS) {                                                                         \
-    const T *x = (const T *)(const void *)a, *y = (const T *)(const void *)b;                               \
-    (void)node;                                                                                             \
-    for (size_t i = 0; i < count; i++, x += step_a, y += step_b) out[i] = *x op *y;                         \
+#define PLAIN_ROW(name, T, op)                                                       \
+  static void name(ROW_ARGUMENTS) {                                                  \
+    const T *x = (const T *)(const void *)a, *y = (const T *)(const void *)b;        \
+    (void)node;                                                                      \
+    for (size_t i = 0; i < count; i++, x += step_a, y += step_b) out[i] = *x op * y; \
   }
-#define BOOL_ROW(name, op)                                                                                  \
-  static void name(ROW_ARGUMENTS) {                                                                         \
-    (void)node;                                                                                             \
-    for (size_t i = 0; i < count; i++, a += step_a, b += step_b) out[i] = (*a != 0) op (*b != 0);           \
+#define BOOL_ROW(name, op)                                                              \
+  static void name(ROW_ARGUMENTS) {                                                     \
+    (void)node;                                                                         \
+    for (size_t i = 0; i < count; i++, a += step_a, b += step_b) out[i] = !!*a op !!*b; \
   }
-#define QUANTISED_ROW(name, op)                                                                             \
-  static void name(ROW_ARGUMENTS) {                                                                         \
-    const Quantised *q = &((const Comparison *)node->params)->quantised;                                    \
-    if (q->by_real) {                                                                                       \
+#define QUANTISED_ROW(name, op)                                                                                 \
+  static void name(ROW_ARGUMENTS) {                                                                             \
+    const Quantised *q = &((const Comparison *)node->params)->quantised;                                        \
+    if (q->by_real) {                                                                                           \
       for (size_t i = 0; i < count; i++, a += step_a, b += step_b) out[i] = q->real[0][*a] op q->real[1][*b];   \
-    } else {                                                                                                \
+    } else {                                                                                                    \
       for (size_t i = 0; i < count; i++, a += step_a, b += step_b) out[i] = q->table[0][*a] op q->table[1][*b]; \
-    }                                                                                                       \
+    }                                                                                                           \
   }
-#define COMPARISON(name, op)                                                         \
-  PLAIN_ROW(name##_float, float, op)                                                 \
-  PLAIN_ROW(name##_i32, int32_t, op)                                                 \
-  BOOL_ROW(name##_bool, op)                                                          \
-  QUANTISED_ROW(name##_quantised, op)                                                \
-  static int name##_execute(SnnNode *node) {                                         \
-    const Comparison *c = node->params;                                              \
-    RowFunction row = name##_float;                                                  \
-    switch (node->in[0]->type) {                                                     \
-      case ANEURALNETWORKS_TENSOR_BOOL8: row = name##_bool; break;                   \
-      case ANEURALNETWORKS_TENSOR_INT32: row = name##_i32; break;                    \
-      case ANEURALNETWORKS_TENSOR_QUANT8_ASYMM:                                      \
+#define COMPARISON(name, op)                                                          \
+  PLAIN_ROW(name##_float, float, op)                                                  \
+  PLAIN_ROW(name##_i32, int32_t, op)                                                  \
+  BOOL_ROW(name##_bool, op)                                                           \
+  QUANTISED_ROW(name##_quantised, op)                                                 \
+  static int name##_execute(SnnNode *node) {                                          \
+    const Comparison *c = node->params;                                               \
+    RowFunction row = name##_float;                                                   \
+    switch (node->in[0]->type) {                                                      \
+      case ANEURALNETWORKS_TENSOR_BOOL8: row = name##_bool; break;                    \
+      case ANEURALNETWORKS_TENSOR_INT32: row = name##_i32; break;                     \
+      case ANEURALNETWORKS_TENSOR_QUANT8_ASYMM:                                       \
       case ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED: row = name##_quantised; break; \
-      default: break;                                                                \
-    }                                                                                \
-    for_each_row(node, &c->pairs, row);                                              \
-    return SNN_OK;                                                                   \
+      default: break;                                                                 \
+    }                                                                                 \
+    for_each_row(node, &c->pairs, row);                                               \
+    return SNN_OK;                                                                    \
   }
 COMPARISON(equal, ==)
 COMPARISON(not_equal, !=)
@@ -164,9 +162,7 @@ static int logical_or_execute(SnnNode *node) {
 /* --- SELECT --- */
 
 static int select_validate(SnnNode *node) {
-  static const SnnTypeLevel levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 3}, {ANEURALNETWORKS_TENSOR_FLOAT16, 3},
-                                        {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 3}, {ANEURALNETWORKS_TENSOR_INT32, 3},
-                                        {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, 4}, SNN_NO_TYPE};
+  static const SnnTypeLevel levels[] = {SNN_FLOATS_AND_BYTES(3), {ANEURALNETWORKS_TENSOR_INT32, 3}, SNN_NO_TYPE};
   int level = snn_type_level(node, 1, levels);
   if (level < 0 || !snn_signature(node, node->in[1]->type, "BTT", "T")) return SNN_INVALID;
   for (uint32_t i = 0; i < 3; i++) {
@@ -222,7 +218,8 @@ const SnnOperation snn_comparison_operations[] = {
     {ANEURALNETWORKS_LESS, "LESS", 3, comparison_validate, comparison_prepare, less_execute, SNN_F16_BY_F32},
     {ANEURALNETWORKS_LESS_EQUAL, "LESS_EQUAL", 3, comparison_validate, comparison_prepare, less_equal_execute, SNN_F16_BY_F32},
     {ANEURALNETWORKS_GREATER, "GREATER", 3, comparison_validate, comparison_prepare, greater_execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_GREATER_EQUAL, "GREATER_EQUAL", 3, comparison_validate, comparison_prepare, greater_equal_execute, SNN_F16_BY_F32},
+    {ANEURALNETWORKS_GREATER_EQUAL, "GREATER_EQUAL", 3, comparison_validate, comparison_prepare, greater_equal_execute,
+     SNN_F16_BY_F32},
     {ANEURALNETWORKS_LOGICAL_AND, "LOGICAL_AND", 3, logical_validate, comparison_prepare, logical_and_execute, 0},
     {ANEURALNETWORKS_LOGICAL_OR, "LOGICAL_OR", 3, logical_validate, comparison_prepare, logical_or_execute, 0},
     {ANEURALNETWORKS_SELECT, "SELECT", 3, select_validate, select_prepare, select_execute, 0},

@@ -37,11 +37,9 @@ static void fill_table(uint8_t table[256], const SnnTensor *in, const SnnTensor 
 }
 
 static int concatenation_validate(SnnNode *node) {
-  static const SnnTypeLevel levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 1}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 1},
-                                        {ANEURALNETWORKS_TENSOR_FLOAT16, 3}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, 4},
-                                        SNN_NO_TYPE};
-  SNN_REQUIRE(node, node->n_in >= 2 && node->n_out == 1, "%u inputs and %u outputs are not some tensors, an axis and one output",
-              node->n_in, node->n_out);
+  static const SnnTypeLevel levels[] = {SNN_FLOATS_AND_BYTES(1), SNN_NO_TYPE};
+  SNN_REQUIRE(node, node->n_in >= 2 && node->n_out == 1,
+              "%u inputs and %u outputs are not some tensors, an axis and one output", node->n_in, node->n_out);
   int level = snn_type_level(node, 0, levels);
   if (level < 0) return level;
   const SnnTensor *first = node->in[0], *out = node->out[0];
@@ -72,8 +70,8 @@ static int concatenation_prepare(SnnNode *node) {
     const SnnTensor *t = node->in[i];
     SNN_CHECK(node, t->rank == first->rank, "input %u has rank %u, input 0 has %u", i, t->rank, first->rank);
     for (uint32_t d = 0; d < t->rank; d++) {
-      SNN_CHECK(node, d == (uint32_t)axis || t->dims[d] == dims[d], "dimension %u of input %u is %u, of input 0 %u", d, i, t->dims[d],
-                dims[d]);
+      SNN_CHECK(node, d == (uint32_t)axis || t->dims[d] == dims[d], "dimension %u of input %u is %u, of input 0 %u", d, i,
+                t->dims[d], dims[d]);
     }
     total += t->dims[axis];
   }
@@ -106,7 +104,8 @@ static void join(SnnNode *node, const Rows *rows, SnnTensor **inputs) {
     for (size_t r = 0; r < rows->rows; r++, from += part->bytes) {
       uint8_t *to = out + r * rows->row_bytes + part->offset;
       if (!part->requantize) memcpy(to, from, part->bytes);
-      else for (size_t b = 0; b < part->bytes; b++) to[b] = part->table[from[b]];
+      else
+        for (size_t b = 0; b < part->bytes; b++) to[b] = part->table[from[b]];
     }
   }
 }
@@ -117,11 +116,9 @@ static int concatenation_execute(SnnNode *node) {
 }
 
 static int pack_validate(SnnNode *node) {
-  static const SnnTypeLevel levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 6}, {ANEURALNETWORKS_TENSOR_FLOAT16, 6},
-                                        {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 6}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, 6},
-                                        {ANEURALNETWORKS_TENSOR_INT32, 6}, SNN_NO_TYPE};
-  SNN_REQUIRE(node, node->n_in >= 2 && node->n_out == 1, "%u inputs and %u outputs are not an axis, some tensors and one output",
-              node->n_in, node->n_out);
+  static const SnnTypeLevel levels[] = {SNN_FLOATS_AND_BYTES(6), {ANEURALNETWORKS_TENSOR_INT32, 6}, SNN_NO_TYPE};
+  SNN_REQUIRE(node, node->n_in >= 2 && node->n_out == 1,
+              "%u inputs and %u outputs are not an axis, some tensors and one output", node->n_in, node->n_out);
   int level = snn_type_level(node, 1, levels);
   if (level < 0) return level;
   SNN_REQUIRE(node, node->in[0]->type == ANEURALNETWORKS_INT32, "the axis is %s, not INT32", snn_type_name(node->in[0]->type));
@@ -130,7 +127,8 @@ static int pack_validate(SnnNode *node) {
     const SnnTensor *t = node->in[i];
     SNN_REQUIRE(node, snn_present(t), "input %u may not be omitted", i);
     SNN_REQUIRE(node, t->type == first->type, "input %u is %s, not %s", i, snn_type_name(t->type), snn_type_name(first->type));
-    if (!snn_check_rank(node, t, "an input", 1, SNN_MAX_RANK - 1) || !snn_check_same_quantization(node, t, out)) return SNN_INVALID;
+    if (!snn_check_rank(node, t, "an input", 1, SNN_MAX_RANK - 1) || !snn_check_same_quantization(node, t, out))
+      return SNN_INVALID;
   }
   SNN_REQUIRE(node, out->type == first->type, "the output is %s, not %s", snn_type_name(out->type), snn_type_name(first->type));
   return level;
@@ -165,10 +163,9 @@ static int pack_execute(SnnNode *node) {
 }
 
 static int split_validate(SnnNode *node) {
-  static const SnnTypeLevel levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 3}, {ANEURALNETWORKS_TENSOR_FLOAT16, 3},
-                                        {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 3}, {ANEURALNETWORKS_TENSOR_INT32, 3},
-                                        {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, 4}, SNN_NO_TYPE};
-  SNN_REQUIRE(node, node->n_in == 3 && node->n_out >= 1, "%u inputs and %u outputs are not 3 and some", node->n_in, node->n_out);
+  static const SnnTypeLevel levels[] = {SNN_FLOATS_AND_BYTES(3), {ANEURALNETWORKS_TENSOR_INT32, 3}, SNN_NO_TYPE};
+  SNN_REQUIRE(node, node->n_in == 3 && node->n_out >= 1, "%u inputs and %u outputs are not 3 and some", node->n_in,
+              node->n_out);
   int level = snn_type_level(node, 0, levels);
   if (level < 0) return level;
   const SnnTensor *in = node->in[0];
@@ -192,7 +189,8 @@ static int split_prepare(SnnNode *node) {
   SNN_TRY(snn_get_i32(node, 2, &count));
   if (!snn_axis(node, axis_value, in->rank, &axis)) return SNN_BAD;
   SNN_CHECK(node, count > 0 && (uint32_t)count == node->n_out, "%d splits do not fill %u outputs", count, node->n_out);
-  SNN_CHECK(node, in->dims[axis] % (uint32_t)count == 0, "dimension %u of size %u does not split into %d", axis, in->dims[axis], count);
+  SNN_CHECK(node, in->dims[axis] % (uint32_t)count == 0, "dimension %u of size %u does not split into %d", axis, in->dims[axis],
+            count);
   memcpy(dims, in->dims, sizeof(dims));
   dims[axis] /= (uint32_t)count;
   for (uint32_t i = 0; i < node->n_out; i++) SNN_TRY(snn_set_shape(node, i, in->rank, dims));

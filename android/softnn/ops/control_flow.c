@@ -1,5 +1,5 @@
-/* IF, WHILE. Where the shapes of the results depend on values, the models are run in prepare (the engine prepares such a step in each
- * execution) and execute only copies. */
+/* IF, WHILE. Where the shapes of the results depend on values, the models are run in prepare (the engine prepares such a step
+ * in each execution) and execute only copies. */
 #include "../shape.h"
 
 #include <string.h>
@@ -9,7 +9,8 @@ typedef const SnnTensor *const *Inputs; /* what the engine takes as a model's in
 /* Does a node's operand fit one of a referenced model: type, quantisation, and shape as far as both are known? */
 static bool fits(SnnNode *node, const SnnTensor *t, const SnnTensor *declared, const char *what, uint32_t index) {
   if (t->type != declared->type) {
-    snn_fail(node, "%s %u of the referenced model is %s, not %s", what, index, snn_type_name(declared->type), snn_type_name(t->type));
+    snn_fail(node, "%s %u of the referenced model is %s, not %s", what, index, snn_type_name(declared->type),
+             snn_type_name(t->type));
     return false;
   }
   if (t->scale != declared->scale || t->zero_point != declared->zero_point) {
@@ -110,7 +111,8 @@ static int if_execute(SnnNode *node) {
   Branch *branch = node->params;
   if (!branch->done) SNN_TRY(snn_run_model(node, chosen(node), 0, (Inputs)node->in + ARGUMENTS, branch->results));
   for (uint32_t i = 0; i < node->n_out; i++) {
-    SNN_CHECK(node, same_shape(node->out[i], &branch->results[i]), "output %u of the chosen model has another shape than expected", i);
+    SNN_CHECK(node, same_shape(node->out[i], &branch->results[i]),
+              "output %u of the chosen model has another shape than expected", i);
     copy(node->out[i], &branch->results[i]);
   }
   return SNN_OK;
@@ -124,21 +126,23 @@ typedef struct {
   uint32_t inputs, carried; /* of the models; those that the body's outputs replace: m + k */
   bool done;                /* run in prepare */
   SnnTensor test;
-  SnnTensor *values[2];     /* the body's outputs, of two rounds in turn */
-  const SnnTensor **now;    /* the models' inputs in the present round */
+  SnnTensor *values[2];  /* the body's outputs, of two rounds in turn */
+  const SnnTensor **now; /* the models' inputs in the present round */
 } Loop;
 
 static int while_validate(SnnNode *node) {
-  SNN_REQUIRE(node, node->n_in >= STATE && node->n_out >= 1, "%u inputs and %u outputs are not two models and a loop's state", node->n_in, node->n_out);
+  SNN_REQUIRE(node, node->n_in >= STATE && node->n_out >= 1, "%u inputs and %u outputs are not two models and a loop's state",
+              node->n_in, node->n_out);
   for (uint32_t model = TEST; model <= BODY; model++) {
     SNN_REQUIRE(node, node->in[model]->lifetime == SNN_SUBGRAPH, "input %u is not a model", model);
     if (!fits_inputs(node, model, STATE)) return SNN_INVALID;
   }
-  SNN_REQUIRE(node, snn_model_outputs(node, TEST) == 1, "the condition model has %u outputs, not one", snn_model_outputs(node, TEST));
+  SNN_REQUIRE(node, snn_model_outputs(node, TEST) == 1, "the condition model has %u outputs, not one",
+              snn_model_outputs(node, TEST));
   if (!is_condition(node, snn_model_output(node, TEST, 0), "the condition model's output")) return SNN_INVALID;
   uint32_t carried = snn_model_outputs(node, BODY);
-  SNN_REQUIRE(node, carried >= node->n_out && carried <= node->n_in - STATE, "%u outputs of the body model are not %u to %u", carried, node->n_out,
-              node->n_in - STATE);
+  SNN_REQUIRE(node, carried >= node->n_out && carried <= node->n_in - STATE, "%u outputs of the body model are not %u to %u",
+              carried, node->n_out, node->n_in - STATE);
   for (uint32_t i = 0; i < carried; i++) {
     if (!fits(node, node->in[STATE + i], snn_model_output(node, BODY, i), "output", i)) return SNN_INVALID;
     if (i < node->n_out && !fits(node, node->out[i], snn_model_output(node, BODY, i), "output", i)) return SNN_INVALID;

@@ -1,5 +1,6 @@
 /* AXIS_ALIGNED_BBOX_TRANSFORM, BOX_WITH_NMS_LIMIT, GENERATE_PROPOSALS.
- * (Of the same family, DETECTION_POSTPROCESSING is in postprocessing.c; ROI_ALIGN, ROI_POOLING and HEATMAP_MAX_KEYPOINT are in roi.c.)
+ * (Of the same family, DETECTION_POSTPROCESSING is in postprocessing.c; ROI_ALIGN, ROI_POOLING and HEATMAP_MAX_KEYPOINT are in
+ * roi.c.)
  *
  * How many boxes BOX_WITH_NMS_LIMIT and GENERATE_PROPOSALS find depends on their values, so they find them in prepare. */
 #include "boxes.h"
@@ -10,14 +11,13 @@ static SnnBox transformed(const SnnBox *roi, const float delta[4], float image_h
   float x = (roi->x1 + roi->x2) / 2 + delta[0] * w, y = (roi->y1 + roi->y2) / 2 + delta[1] * h;
   float half_w = expf(delta[2]) * w / 2, half_h = expf(delta[3]) * h / 2;
   return (SnnBox){fminf(fmaxf(x - half_w, 0), image_width), fminf(fmaxf(y - half_h, 0), image_height),
-               fminf(fmaxf(x + half_w, 0), image_width), fminf(fmaxf(y + half_h, 0), image_height)};
+                  fminf(fmaxf(x + half_w, 0), image_width), fminf(fmaxf(y + half_h, 0), image_height)};
 }
 
 /* --- AXIS_ALIGNED_BBOX_TRANSFORM --- */
 
 static int bbox_transform_validate(SnnNode *node) {
-  static const SnnTypeLevel levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 3}, {ANEURALNETWORKS_TENSOR_FLOAT16, 3},
-                                        {ANEURALNETWORKS_TENSOR_QUANT16_ASYMM, 3}, SNN_NO_TYPE};
+  static const SnnTypeLevel levels[] = {SNN_FLOATS(3), {ANEURALNETWORKS_TENSOR_QUANT16_ASYMM, 3}, SNN_NO_TYPE};
   int level = snn_type_level(node, 0, levels);
   if (level < 0) return level;
   bool quantised = node->in[0]->type == ANEURALNETWORKS_TENSOR_QUANT16_ASYMM;
@@ -28,7 +28,8 @@ static int bbox_transform_validate(SnnNode *node) {
     if (!snn_check_rank(node, node->in[i], "an input", r, r)) return SNN_INVALID;
   }
   if (!snn_check_box_scale(node, node->in[0], "the regions") || !snn_check_box_scale(node, node->in[3], "the image sizes") ||
-      !snn_check_box_scale(node, node->out[0], "the output")) return SNN_INVALID;
+      !snn_check_box_scale(node, node->out[0], "the output"))
+    return SNN_INVALID;
   return is_signed ? 4 : level;
 }
 
@@ -48,8 +49,8 @@ static int bbox_transform_execute(SnnNode *node) {
   for (uint32_t n = 0; n < deltas->dims[0]; n++) {
     int32_t batch = ((const int32_t *)node->in[2]->data)[n];
     SnnBox roi = snn_read_box(node->in[0], n);
-    SNN_CHECK(node, batch >= 0 && (uint32_t)batch < images->dims[0], "batch index %d of region %u lies outside 0 to %u", batch, n,
-              images->dims[0] - 1);
+    SNN_CHECK(node, batch >= 0 && (uint32_t)batch < images->dims[0], "batch index %d of region %u lies outside 0 to %u", batch,
+              n, images->dims[0] - 1);
     SNN_CHECK(node, roi.x1 <= roi.x2 && roi.y1 <= roi.y2, "region %u ends before it begins", n);
     float height = snn_real(images, 2 * (size_t)batch), width = snn_real(images, 2 * (size_t)batch + 1);
     for (uint32_t c = 0; c < classes; c++) {
@@ -80,7 +81,8 @@ typedef struct {
 static Findings *new_findings(SnnNode *node, size_t most, size_t more, void **memory) {
   size_t list, bytes;
   if (!snn_size_mul(most, sizeof(Found), &list) || __builtin_add_overflow(list, sizeof(Findings), &bytes) ||
-      __builtin_add_overflow(bytes, more, &bytes)) return NULL;
+      __builtin_add_overflow(bytes, more, &bytes))
+    return NULL;
   Findings *findings = snn_params(node, bytes);
   if (!findings) return NULL;
   findings->list = (Found *)(findings + 1);
@@ -88,9 +90,7 @@ static Findings *new_findings(SnnNode *node, size_t most, size_t more, void **me
   return findings;
 }
 
-static const SnnTypeLevel score_levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 3}, {ANEURALNETWORKS_TENSOR_FLOAT16, 3},
-                                            {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 3}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, 4},
-                                            SNN_NO_TYPE};
+static const SnnTypeLevel score_levels[] = {SNN_FLOATS_AND_BYTES(3), SNN_NO_TYPE};
 
 /* --- BOX_WITH_NMS_LIMIT --- */
 
@@ -98,10 +98,13 @@ static int nms_limit_validate(SnnNode *node) {
   int level = snn_type_level(node, 0, score_levels);
   if (level < 0) return level;
   bool quantised = snn_is_quant8(node->in[0]->type);
-  if (!snn_signature(node, node->in[0]->type, quantised ? "TQIFiiFFF" : "TTIfiifff", quantised ? "TQII" : "TTII")) return SNN_INVALID;
+  if (!snn_signature(node, node->in[0]->type, quantised ? "TQIFiiFFF" : "TTIfiifff", quantised ? "TQII" : "TTII"))
+    return SNN_INVALID;
   if (!snn_check_rank(node, node->in[0], "the scores", 2, 2) || !snn_check_rank(node, node->in[1], "the boxes", 2, 2) ||
-      !snn_check_rank(node, node->in[2], "the batch indices", 1, 1)) return SNN_INVALID;
-  if (!snn_check_box_scale(node, node->in[1], "the boxes") || !snn_check_box_scale(node, node->out[1], "the output boxes")) return SNN_INVALID;
+      !snn_check_rank(node, node->in[2], "the batch indices", 1, 1))
+    return SNN_INVALID;
+  if (!snn_check_box_scale(node, node->in[1], "the boxes") || !snn_check_box_scale(node, node->out[1], "the output boxes"))
+    return SNN_INVALID;
   return level;
 }
 
@@ -118,13 +121,14 @@ static int read_nms_limit(SnnNode *node, NmsLimit *p) {
   SNN_CHECK(node, scores->rank == 2 && scores->dims[1] > 1, "the scores are not [n, 2 classes or more]");
   p->count = scores->dims[0];
   p->classes = scores->dims[1];
-  SNN_CHECK(node, boxes->rank == 2 && boxes->dims[0] == p->count && boxes->dims[1] == 4 * (uint64_t)p->classes, "the boxes are not [%u, 4 * %u]",
-            p->count, p->classes);
+  SNN_CHECK(node, boxes->rank == 2 && boxes->dims[0] == p->count && boxes->dims[1] == 4 * (uint64_t)p->classes,
+            "the boxes are not [%u, 4 * %u]", p->count, p->classes);
   SNN_CHECK(node, batches->rank == 1 && batches->dims[0] == p->count, "the batch indices are not [%u]", p->count);
   SNN_TRY(snn_get_f32(node, 3, &p->threshold));
   SNN_TRY(snn_get_i32(node, 4, &p->most));
   SNN_TRY(snn_get_i32(node, 5, &s->kernel));
-  SNN_CHECK(node, s->kernel >= SNN_NMS_HARD && s->kernel <= SNN_NMS_GAUSSIAN, "kernel %d is none of 0 (hard), 1 (linear), 2 (Gaussian)", s->kernel);
+  SNN_CHECK(node, s->kernel >= SNN_NMS_HARD && s->kernel <= SNN_NMS_GAUSSIAN,
+            "kernel %d is none of 0 (hard), 1 (linear), 2 (Gaussian)", s->kernel);
   SNN_TRY(snn_get_f32(node, 6, &s->iou));
   SNN_TRY(snn_get_f32(node, 7, &s->sigma));
   SNN_TRY(snn_get_f32(node, 8, &s->least));
@@ -133,15 +137,15 @@ static int read_nms_limit(SnnNode *node, NmsLimit *p) {
 }
 
 /* Finds the boxes of one image: rows [begin, end). */
-static int find_in_batch(SnnNode *node, const NmsLimit *p, uint32_t begin, uint32_t end, float *scores, SnnBox *boxes, uint32_t *items,
-                         Findings *findings) {
+static int find_in_batch(SnnNode *node, const NmsLimit *p, uint32_t begin, uint32_t end, float *scores, SnnBox *boxes,
+                         uint32_t *items, Findings *findings) {
   size_t first = (size_t)begin * p->classes;
   for (size_t i = first; i < (size_t)end * p->classes; i++) {
     scores[i] = snn_real(node->in[0], i);
     boxes[i] = snn_read_box(node->in[1], i);
     bool candidate = i % p->classes != 0 && scores[i] > p->threshold;
-    SNN_CHECK(node, !candidate || (boxes[i].x1 <= boxes[i].x2 && boxes[i].y1 <= boxes[i].y2), "box %zu of class %zu ends before it begins",
-              i / p->classes, i % p->classes);
+    SNN_CHECK(node, !candidate || (boxes[i].x1 <= boxes[i].x2 && boxes[i].y1 <= boxes[i].y2),
+              "box %zu of class %zu ends before it begins", i / p->classes, i % p->classes);
   }
   SnnClasses classes = {end - begin, p->classes, 1, p->threshold, p->most, p->most};
   size_t taken = snn_suppress_by_class(&p->suppression, &classes, scores + first, boxes + first, items);
@@ -150,7 +154,8 @@ static int find_in_batch(SnnNode *node, const NmsLimit *p, uint32_t begin, uint3
     for (size_t i = 0; i < taken; i++) {
       if (items[i] % p->classes != c) continue;
       size_t item = first + items[i];
-      findings->list[findings->count++] = (Found){scores[item], (int32_t)c, ((const int32_t *)node->in[2]->data)[begin], boxes[item]};
+      findings->list[findings->count++] =
+          (Found){scores[item], (int32_t)c, ((const int32_t *)node->in[2]->data)[begin], boxes[item]};
     }
   }
   return SNN_OK;
@@ -198,13 +203,15 @@ static int proposals_validate(SnnNode *node) {
   int level = snn_type_level(node, 0, score_levels);
   if (level < 0) return level;
   bool quantised = snn_is_quant8(node->in[0]->type);
-  if (!snn_signature(node, node->in[0]->type, quantised ? "TTSQFFiiFFb" : "TTTTffiiffb", quantised ? "TQI" : "TTI")) return SNN_INVALID;
+  if (!snn_signature(node, node->in[0]->type, quantised ? "TTSQFFiiFFb" : "TTTTffiiffb", quantised ? "TQI" : "TTI"))
+    return SNN_INVALID;
   for (uint32_t i = 0; i < 4; i++) {
     uint32_t r = i < 2 ? 4 : 2;
     if (!snn_check_rank(node, node->in[i], "an input", r, r)) return SNN_INVALID;
   }
   if (!snn_check_box_scale(node, node->in[2], "the anchors") || !snn_check_box_scale(node, node->in[3], "the image sizes") ||
-      !snn_check_box_scale(node, node->out[1], "the output regions")) return SNN_INVALID;
+      !snn_check_box_scale(node, node->out[1], "the output regions"))
+    return SNN_INVALID;
   return level;
 }
 
@@ -223,10 +230,11 @@ static int read_proposals(SnnNode *node, Proposals *p) {
   p->scores = snn_view(node->in[0]->dims, nchw);
   p->deltas = snn_view(node->in[1]->dims, nchw);
   const SnnView *s = &p->scores, *d = &p->deltas;
-  SNN_CHECK(node, d->n == s->n && d->h == s->h && d->w == s->w && d->c == 4 * (uint64_t)s->c, "the deltas are not [%u, %u, %u, 4 * %u]", s->n, s->h,
-            s->w, s->c);
+  SNN_CHECK(node, d->n == s->n && d->h == s->h && d->w == s->w && d->c == 4 * (uint64_t)s->c,
+            "the deltas are not [%u, %u, %u, 4 * %u]", s->n, s->h, s->w, s->c);
   SNN_CHECK(node, anchors->rank == 2 && anchors->dims[0] == s->c && anchors->dims[1] == 4, "the anchors are not [%u, 4]", s->c);
-  SNN_CHECK(node, images->rank == 2 && images->dims[0] == s->n && images->dims[1] == 2, "the image sizes are not [%u, 2]", s->n);
+  SNN_CHECK(node, images->rank == 2 && images->dims[0] == s->n && images->dims[1] == 2, "the image sizes are not [%u, 2]",
+            s->n);
   SNN_TRY(snn_get_f32(node, 4, &p->stride_h));
   SNN_TRY(snn_get_f32(node, 5, &p->stride_w));
   SNN_TRY(snn_get_i32(node, 6, &p->before));
@@ -259,7 +267,8 @@ static int place_anchors(SnnNode *node, const Proposals *p, uint32_t batch, floa
   return SNN_OK;
 }
 
-static int propose(SnnNode *node, const Proposals *p, uint32_t batch, float *scores, SnnBox *boxes, uint32_t *items, Findings *findings) {
+static int propose(SnnNode *node, const Proposals *p, uint32_t batch, float *scores, SnnBox *boxes, uint32_t *items,
+                   Findings *findings) {
   size_t all = (size_t)p->scores.h * p->scores.w * p->scores.c, count = all, kept = 0;
   SNN_TRY(place_anchors(node, p, batch, scores, boxes));
   for (size_t i = 0; i < all; i++) items[i] = (uint32_t)i;
@@ -288,15 +297,18 @@ static int proposals_prepare(SnnNode *node) {
   for (uint32_t i = 0; i < 4; i++) {
     if (all * p.scores.n > 0 && !node->in[i]->data) return SNN_NEEDS_DATA;
   }
-  SNN_CHECK(node, snn_size_mul(all, sizeof(float) + sizeof(SnnBox) + sizeof(uint32_t), &bytes) && snn_size_mul(most, p.scores.n, &total),
-            "there are too many boxes");
+  SNN_CHECK(
+      node,
+      snn_size_mul(all, sizeof(float) + sizeof(SnnBox) + sizeof(uint32_t), &bytes) && snn_size_mul(most, p.scores.n, &total),
+      "there are too many boxes");
   void *memory;
   Findings *findings = new_findings(node, total, bytes, &memory);
   if (!findings) return SNN_NO_MEMORY;
   SnnBox *boxes = memory;
   float *scores = (float *)(boxes + all);
   uint32_t *items = (uint32_t *)(scores + all);
-  for (uint32_t batch = 0; batch < p.scores.n && all > 0; batch++) SNN_TRY(propose(node, &p, batch, scores, boxes, items, findings));
+  for (uint32_t batch = 0; batch < p.scores.n && all > 0; batch++)
+    SNN_TRY(propose(node, &p, batch, scores, boxes, items, findings));
   uint32_t dims[2] = {(uint32_t)findings->count, 4};
   SNN_TRY(snn_set_shape(node, 0, 1, dims));
   SNN_TRY(snn_set_shape(node, 1, 2, dims));
@@ -315,9 +327,11 @@ static int proposals_execute(SnnNode *node) {
 }
 
 const SnnOperation snn_detection_operations[] = {
-    {ANEURALNETWORKS_AXIS_ALIGNED_BBOX_TRANSFORM, "AXIS_ALIGNED_BBOX_TRANSFORM", 3, bbox_transform_validate, bbox_transform_prepare,
-     bbox_transform_execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_BOX_WITH_NMS_LIMIT, "BOX_WITH_NMS_LIMIT", 3, nms_limit_validate, nms_limit_prepare, nms_limit_execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_GENERATE_PROPOSALS, "GENERATE_PROPOSALS", 3, proposals_validate, proposals_prepare, proposals_execute, SNN_F16_BY_F32},
+    {ANEURALNETWORKS_AXIS_ALIGNED_BBOX_TRANSFORM, "AXIS_ALIGNED_BBOX_TRANSFORM", 3, bbox_transform_validate,
+     bbox_transform_prepare, bbox_transform_execute, SNN_F16_BY_F32},
+    {ANEURALNETWORKS_BOX_WITH_NMS_LIMIT, "BOX_WITH_NMS_LIMIT", 3, nms_limit_validate, nms_limit_prepare, nms_limit_execute,
+     SNN_F16_BY_F32},
+    {ANEURALNETWORKS_GENERATE_PROPOSALS, "GENERATE_PROPOSALS", 3, proposals_validate, proposals_prepare, proposals_execute,
+     SNN_F16_BY_F32},
     {0},
 };

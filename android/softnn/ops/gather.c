@@ -4,9 +4,7 @@
 
 #include <string.h>
 
-static const SnnTypeLevel common_levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 3}, {ANEURALNETWORKS_TENSOR_FLOAT16, 3},
-                                             {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 3}, {ANEURALNETWORKS_TENSOR_INT32, 3},
-                                             {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, 4}, SNN_NO_TYPE};
+static const SnnTypeLevel common_levels[] = {SNN_FLOATS_AND_BYTES(3), {ANEURALNETWORKS_TENSOR_INT32, 3}, SNN_NO_TYPE};
 
 static int move_execute(SnnNode *node) {
   snn_move(node, node->params, node->in[0]->data, node->out[0]->data);
@@ -22,7 +20,9 @@ typedef struct {
 static int gather_validate(SnnNode *node) {
   int level = snn_type_level(node, 0, common_levels);
   if (level < 0 || !snn_signature(node, node->in[0]->type, "TiI", "T")) return SNN_INVALID;
-  if (!snn_check_rank(node, node->in[0], "the input", 1, SNN_MAX_RANK) || !snn_check_rank(node, node->in[2], "the indices", 1, SNN_MAX_RANK)) return SNN_INVALID;
+  if (!snn_check_rank(node, node->in[0], "the input", 1, SNN_MAX_RANK) ||
+      !snn_check_rank(node, node->in[2], "the indices", 1, SNN_MAX_RANK))
+    return SNN_INVALID;
   return snn_check_same_quantization(node, node->in[0], node->out[0]) ? level : SNN_INVALID;
 }
 
@@ -32,8 +32,8 @@ static int gather_prepare(SnnNode *node) {
   uint32_t axis, dims[SNN_MAX_RANK], rank = 0;
   SNN_TRY(snn_get_i32(node, 1, &value));
   if (!snn_axis(node, value, in->rank, &axis)) return SNN_BAD;
-  SNN_CHECK(node, in->rank + indices->rank - 1 <= SNN_MAX_RANK, "ranks %u and %u give more than %d dimensions", in->rank, indices->rank,
-            SNN_MAX_RANK);
+  SNN_CHECK(node, in->rank + indices->rank - 1 <= SNN_MAX_RANK, "ranks %u and %u give more than %d dimensions", in->rank,
+            indices->rank, SNN_MAX_RANK);
   for (uint32_t d = 0; d < axis; d++) dims[rank++] = in->dims[d];
   for (uint32_t d = 0; d < indices->rank; d++) dims[rank++] = indices->dims[d];
   for (uint32_t d = axis + 1; d < in->rank; d++) dims[rank++] = in->dims[d];
@@ -53,11 +53,12 @@ static int gather_execute(SnnNode *node) {
   const uint8_t *in = node->in[0]->data;
   uint8_t *out = node->out[0]->data;
   for (size_t i = 0; i < gather->picks; i++) {
-    SNN_CHECK(node, indices[i] >= 0 && (size_t)indices[i] < gather->axis, "index %d at %zu lies outside 0 to %zu", indices[i], i,
-              gather->axis - 1);
+    SNN_CHECK(node, indices[i] >= 0 && (size_t)indices[i] < gather->axis, "index %d at %zu lies outside 0 to %zu", indices[i],
+              i, gather->axis - 1);
   }
   for (size_t o = 0; o < gather->outer; o++, in += gather->axis * gather->bytes) {
-    for (size_t i = 0; i < gather->picks; i++, out += gather->bytes) memcpy(out, in + (size_t)indices[i] * gather->bytes, gather->bytes);
+    for (size_t i = 0; i < gather->picks; i++, out += gather->bytes)
+      memcpy(out, in + (size_t)indices[i] * gather->bytes, gather->bytes);
   }
   return SNN_OK;
 }
@@ -65,19 +66,25 @@ static int gather_execute(SnnNode *node) {
 /* --- EMBEDDING_LOOKUP, HASHTABLE_LOOKUP --- */
 
 static int embedding_lookup_validate(SnnNode *node) {
-  static const SnnTypeLevel levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 1}, {ANEURALNETWORKS_TENSOR_INT32, 3},
-                                        {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 3}, {ANEURALNETWORKS_TENSOR_FLOAT16, 4},
-                                        {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, 4}, SNN_NO_TYPE};
+  static const SnnTypeLevel levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 1},
+                                        {ANEURALNETWORKS_TENSOR_INT32, 3},
+                                        {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 3},
+                                        {ANEURALNETWORKS_TENSOR_FLOAT16, 4},
+                                        {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, 4},
+                                        SNN_NO_TYPE};
   int level = snn_type_level(node, 1, levels);
   if (level < 0 || !snn_signature(node, node->in[1]->type, "IT", "T")) return SNN_INVALID;
-  if (!snn_check_rank(node, node->in[0], "the lookups", 1, 1) || !snn_check_rank(node, node->in[1], "the values", 2, SNN_MAX_RANK)) return SNN_INVALID;
+  if (!snn_check_rank(node, node->in[0], "the lookups", 1, 1) ||
+      !snn_check_rank(node, node->in[1], "the values", 2, SNN_MAX_RANK))
+    return SNN_INVALID;
   return snn_check_same_quantization(node, node->in[1], node->out[0]) ? level : SNN_INVALID;
 }
 
 /* Output 0 has one row of the values for each lookup. */
 static int set_rows(SnnNode *node, const SnnTensor *lookups, const SnnTensor *values) {
   uint32_t dims[SNN_MAX_RANK];
-  if (!snn_check_rank(node, lookups, "the lookups", 1, 1) || !snn_check_rank(node, values, "the values", 2, SNN_MAX_RANK)) return SNN_BAD;
+  if (!snn_check_rank(node, lookups, "the lookups", 1, 1) || !snn_check_rank(node, values, "the values", 2, SNN_MAX_RANK))
+    return SNN_BAD;
   memcpy(dims, values->dims, sizeof(dims));
   dims[0] = lookups->dims[0];
   return snn_set_shape(node, 0, values->rank, dims);
@@ -102,22 +109,26 @@ static int embedding_lookup_execute(SnnNode *node) {
 }
 
 static int hashtable_lookup_validate(SnnNode *node) {
-  static const SnnTypeLevel levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 1}, {ANEURALNETWORKS_TENSOR_INT32, 1},
-                                        {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 1}, SNN_NO_TYPE};
+  static const SnnTypeLevel levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 1},
+                                        {ANEURALNETWORKS_TENSOR_INT32, 1},
+                                        {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 1},
+                                        SNN_NO_TYPE};
   int level = snn_type_level(node, 2, levels);
   if (level < 0 || !snn_signature(node, node->in[2]->type, "IIT", "TU")) return SNN_INVALID;
   if (!snn_check_rank(node, node->in[0], "the lookups", 1, 1) || !snn_check_rank(node, node->in[1], "the keys", 1, 1) ||
-      !snn_check_rank(node, node->in[2], "the values", 2, SNN_MAX_RANK)) return SNN_INVALID;
+      !snn_check_rank(node, node->in[2], "the values", 2, SNN_MAX_RANK))
+    return SNN_INVALID;
   const SnnTensor *hits = node->out[1];
-  SNN_REQUIRE(node, hits->scale == 1 && hits->zero_point == 0, "the hits have scale %.9g and zero point %d, not 1 and 0", (double)hits->scale,
-              hits->zero_point);
+  SNN_REQUIRE(node, hits->scale == 1 && hits->zero_point == 0, "the hits have scale %.9g and zero point %d, not 1 and 0",
+              (double)hits->scale, hits->zero_point);
   return snn_check_same_quantization(node, node->in[2], node->out[0]) ? level : SNN_INVALID;
 }
 
 static int hashtable_lookup_prepare(SnnNode *node) {
   const SnnTensor *keys = node->in[1], *values = node->in[2];
   SNN_TRY(set_rows(node, node->in[0], values));
-  SNN_CHECK(node, keys->rank == 1 && keys->dims[0] == values->dims[0], "the number of keys is not the number of values, %u", values->dims[0]);
+  SNN_CHECK(node, keys->rank == 1 && keys->dims[0] == values->dims[0], "the number of keys is not the number of values, %u",
+            values->dims[0]);
   return snn_set_shape(node, 1, 1, node->in[0]->dims);
 }
 
@@ -175,10 +186,11 @@ static int slice_prepare(SnnNode *node) {
   SNN_TRY(read_per_dimension(node, 1, "begin", &begin));
   SNN_TRY(read_per_dimension(node, 2, "size", &size));
   for (uint32_t d = 0; d < in->rank; d++) {
-    SNN_CHECK(node, begin[d] >= 0 && (uint32_t)begin[d] <= in->dims[d], "begin %d lies outside dimension %u of size %u", begin[d], d, in->dims[d]);
-    uint32_t rest = in->dims[d] - (uint32_t)begin[d];
-    SNN_CHECK(node, size[d] >= -1 && (size[d] == -1 || (uint32_t)size[d] <= rest), "size %d from %d leaves dimension %u of size %u", size[d],
+    SNN_CHECK(node, begin[d] >= 0 && (uint32_t)begin[d] <= in->dims[d], "begin %d lies outside dimension %u of size %u",
               begin[d], d, in->dims[d]);
+    uint32_t rest = in->dims[d] - (uint32_t)begin[d];
+    SNN_CHECK(node, size[d] >= -1 && (size[d] == -1 || (uint32_t)size[d] <= rest),
+              "size %d from %d leaves dimension %u of size %u", size[d], begin[d], d, in->dims[d]);
     dims[d] = size[d] == -1 ? rest : (uint32_t)size[d];
   }
   SNN_TRY(snn_set_shape(node, 0, in->rank, dims));
@@ -197,9 +209,7 @@ static int slice_prepare(SnnNode *node) {
 /* --- STRIDED_SLICE --- */
 
 static int strided_slice_validate(SnnNode *node) {
-  static const SnnTypeLevel levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 2}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 2},
-                                        {ANEURALNETWORKS_TENSOR_FLOAT16, 3}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, 4},
-                                        SNN_NO_TYPE};
+  static const SnnTypeLevel levels[] = {SNN_FLOATS_AND_BYTES(2), SNN_NO_TYPE};
   int level = snn_type_level(node, 0, levels);
   if (level < 0 || !snn_signature(node, node->in[0]->type, "TIIIiii", "T")) return SNN_INVALID;
   if (!snn_check_rank(node, node->in[0], "the input", 1, 4)) return SNN_INVALID;
@@ -243,8 +253,8 @@ static int strided_slice_prepare(SnnNode *node) {
       dims[rank++] = all[d];
       continue;
     }
-    SNN_CHECK(node, forward && count == 1, "dimension %u shrinks, but its slice from %d to %d by %d has %lld elements", d, begin[d], end[d],
-              stride[d], (long long)count);
+    SNN_CHECK(node, forward && count == 1, "dimension %u shrinks, but its slice from %d to %d by %d has %lld elements", d,
+              begin[d], end[d], stride[d], (long long)count);
   }
   SNN_TRY(snn_set_shape(node, 0, rank > 0 ? rank : 1, dims)); /* everything shrunk: [1] */
   SnnMove *move = snn_params(node, sizeof(*move));
@@ -265,7 +275,9 @@ static int strided_slice_prepare(SnnNode *node) {
 static int tile_validate(SnnNode *node) {
   int level = snn_type_level(node, 0, common_levels);
   if (level < 0 || !snn_signature(node, node->in[0]->type, "TI", "T")) return SNN_INVALID;
-  if (!snn_check_rank(node, node->in[0], "the input", 1, SNN_MAX_RANK) || !snn_check_rank(node, node->in[1], "the multiples", 1, 1)) return SNN_INVALID;
+  if (!snn_check_rank(node, node->in[0], "the input", 1, SNN_MAX_RANK) ||
+      !snn_check_rank(node, node->in[1], "the multiples", 1, 1))
+    return SNN_INVALID;
   return snn_check_same_quantization(node, node->in[0], node->out[0]) ? level : SNN_INVALID;
 }
 
@@ -296,9 +308,10 @@ static int tile_prepare(SnnNode *node) {
 
 const SnnOperation snn_gather_operations[] = {
     {ANEURALNETWORKS_GATHER, "GATHER", 3, gather_validate, gather_prepare, gather_execute, 0},
-    {ANEURALNETWORKS_EMBEDDING_LOOKUP, "EMBEDDING_LOOKUP", 1, embedding_lookup_validate, embedding_lookup_prepare, embedding_lookup_execute, 0},
-    {ANEURALNETWORKS_HASHTABLE_LOOKUP, "HASHTABLE_LOOKUP", 1, hashtable_lookup_validate, hashtable_lookup_prepare, hashtable_lookup_execute,
-     SNN_ALLOW_ZERO_SIZED},
+    {ANEURALNETWORKS_EMBEDDING_LOOKUP, "EMBEDDING_LOOKUP", 1, embedding_lookup_validate, embedding_lookup_prepare,
+     embedding_lookup_execute, 0},
+    {ANEURALNETWORKS_HASHTABLE_LOOKUP, "HASHTABLE_LOOKUP", 1, hashtable_lookup_validate, hashtable_lookup_prepare,
+     hashtable_lookup_execute, SNN_ALLOW_ZERO_SIZED},
     {ANEURALNETWORKS_SLICE, "SLICE", 3, slice_validate, slice_prepare, move_execute, 0},
     {ANEURALNETWORKS_STRIDED_SLICE, "STRIDED_SLICE", 2, strided_slice_validate, strided_slice_prepare, move_execute, 0},
     {ANEURALNETWORKS_TILE, "TILE", 3, tile_validate, tile_prepare, move_execute, 0},

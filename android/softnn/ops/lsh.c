@@ -50,7 +50,8 @@ static uint64_t hash_to_64(const Bytes *s, size_t length) {
   uint64_t factor = k2 + 2 * length;
   uint64_t a = word(s, 0) * k2, b = word(s, 8), c = word(s, length - 8) * factor, d = word(s, length - 16) * k2;
   uint64_t y = rotate(a + b, 43) + rotate(c, 30) + d, z = combine(y, a + rotate(b + k2, 18) + c, factor);
-  uint64_t e = word(s, 16) * factor, f = word(s, 24), g = (y + word(s, length - 32)) * factor, h = (z + word(s, length - 24)) * factor;
+  uint64_t e = word(s, 16) * factor, f = word(s, 24), g = (y + word(s, length - 32)) * factor,
+           h = (z + word(s, length - 24)) * factor;
   return combine(rotate(e + f, 43) + rotate(g, 30) + h, e + rotate(f + a, 18) + g, factor);
 }
 
@@ -109,12 +110,13 @@ typedef struct {
 } Projection;
 
 static int lsh_validate(SnnNode *node) {
-  static const SnnTypeLevel hash_levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 1}, {ANEURALNETWORKS_TENSOR_FLOAT16, 3}, SNN_NO_TYPE};
-  static const SnnTypeLevel input_levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 1}, {ANEURALNETWORKS_TENSOR_INT32, 1},
-                                              {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 1}, {ANEURALNETWORKS_TENSOR_FLOAT16, 3}, SNN_NO_TYPE};
+  static const SnnTypeLevel hash_levels[] = {SNN_FLOATS(1), SNN_NO_TYPE};
+  static const SnnTypeLevel input_levels[] = {
+      SNN_FLOATS(1), {ANEURALNETWORKS_TENSOR_INT32, 1}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 1}, SNN_NO_TYPE};
   int level = snn_type_level(node, 0, hash_levels), other = snn_type_level(node, 1, input_levels);
   if (level < 0 || other < 0 || !snn_signature(node, node->in[0]->type, "T*T~i", "I")) return SNN_INVALID;
-  if (!snn_check_rank(node, node->in[0], "the hash", 2, 2) || !snn_check_rank(node, node->in[1], "the input", 1, SNN_MAX_RANK)) return SNN_INVALID;
+  if (!snn_check_rank(node, node->in[0], "the hash", 2, 2) || !snn_check_rank(node, node->in[1], "the input", 1, SNN_MAX_RANK))
+    return SNN_INVALID;
   if (snn_present(node->in[2]) && !snn_check_rank(node, node->in[2], "the weight", 1, 1)) return SNN_INVALID;
   int32_t type = 0;
   if (node->in[3]->data) memcpy(&type, node->in[3]->data, sizeof(type));
@@ -126,10 +128,12 @@ static int lsh_prepare(SnnNode *node) {
   const SnnTensor *hash = node->in[0], *in = node->in[1], *weight = node->in[2];
   Projection p = {0};
   SNN_TRY(snn_get_i32(node, 3, &p.type));
-  SNN_CHECK(node, p.type >= SPARSE_DEPRECATED && p.type <= SPARSE, "type %d is none of 1 (sparse, deprecated), 2 (dense), 3 (sparse)", p.type);
+  SNN_CHECK(node, p.type >= SPARSE_DEPRECATED && p.type <= SPARSE,
+            "type %d is none of 1 (sparse, deprecated), 2 (dense), 3 (sparse)", p.type);
   SNN_CHECK(node, hash->rank == 2 && hash->dims[1] <= 32, "the hash is not [hashes, 32 bits or fewer]");
   SNN_CHECK(node, in->rank >= 1 && in->dims[0] > 0, "the input has no rows");
-  SNN_CHECK(node, !snn_present(weight) || (weight->rank == 1 && weight->dims[0] == in->dims[0]), "the weight is not [%u]", in->dims[0]);
+  SNN_CHECK(node, !snn_present(weight) || (weight->rank == 1 && weight->dims[0] == in->dims[0]), "the weight is not [%u]",
+            in->dims[0]);
   p.hashes = hash->dims[0];
   p.bits = hash->dims[1];
   p.rows = in->dims[0];
@@ -145,7 +149,8 @@ static int lsh_prepare(SnnNode *node) {
 }
 
 static float float_at(const SnnTensor *t, size_t i) {
-  return t->type == ANEURALNETWORKS_TENSOR_FLOAT16 ? snn_half_to_float(((const uint16_t *)t->data)[i]) : ((const float *)t->data)[i];
+  return t->type == ANEURALNETWORKS_TENSOR_FLOAT16 ? snn_half_to_float(((const uint16_t *)t->data)[i])
+                                                   : ((const float *)t->data)[i];
 }
 
 static int32_t sign_bit(const SnnNode *node, const Projection *p, float seed) {

@@ -1,9 +1,9 @@
 /* LSTM, UNIDIRECTIONAL_SEQUENCE_LSTM, BIDIRECTIONAL_SEQUENCE_LSTM in float.
  *
  * One cell serves all three: per step and batch
- *   gate_g = norm_g(W_g x + A_g aux + R_g h + peephole_g * c) + bias_g     for g in input, forget, cell, output
- *   c'     = sigmoid(gate_f) * c + sigmoid(gate_i) * act(gate_c)           clipped to +-cell_clip; CIFG: 1 - forget instead of input
- *   h'     = projection(sigmoid(gate_o) * act(c'))                         clipped to +-projection_clip
+ *   gate_g = norm_g(W_g x + A_g aux + R_g h + peephole_g * c) + bias_g       for g in input, forget, cell, output
+ *   c'     = sigmoid(gate_f) * c + sigmoid(gate_i) * act(gate_c)    clipped to +-cell_clip; CIFG: 1 - forget instead of input
+ *   h'     = projection(sigmoid(gate_o) * act(c'))                  clipped to +-projection_clip
  */
 #include "recurrent.h"
 
@@ -13,15 +13,17 @@ enum { I, F, C, O, GATES };
 
 /* The input numbers of one cell; 0 = the operation has no such operand. */
 typedef struct {
-  uint32_t weights;    /* the first of 17: 4 input, 4 recurrent, 3 peephole, 4 bias, projection weights and bias */
-  uint32_t state;      /* output state, then cell state */
-  uint32_t norm;       /* the first of 4 layer-normalisation weights */
-  uint32_t aux;        /* the first of 4 weights of the auxiliary input */
+  uint32_t weights; /* the first of 17: 4 input, 4 recurrent, 3 peephole, 4 bias, projection weights and bias */
+  uint32_t state;   /* output state, then cell state */
+  uint32_t norm;    /* the first of 4 layer-normalisation weights */
+  uint32_t aux;     /* the first of 4 weights of the auxiliary input */
 } Operands;
 
 static uint32_t input_weight(const Operands *o, int gate) { return o->weights + (uint32_t)gate; }
 static uint32_t recurrent_weight(const Operands *o, int gate) { return o->weights + 4 + (uint32_t)gate; }
-static uint32_t peephole(const Operands *o, int gate) { return o->weights + 8 + (gate == O ? 2 : (uint32_t)gate); } /* not for C */
+static uint32_t peephole(const Operands *o, int gate) {
+  return o->weights + 8 + (gate == O ? 2 : (uint32_t)gate);
+} /* not for C */
 static uint32_t bias(const Operands *o, int gate) { return o->weights + 11 + (uint32_t)gate; }
 static uint32_t projection(const Operands *o) { return o->weights + 15; }
 
@@ -60,7 +62,8 @@ static int check_gate(SnnNode *node, const CellShape *s, int gate) {
 
 static int check_elements(SnnNode *node, uint32_t input, uint32_t rows, uint32_t columns) {
   const SnnTensor *t = node->in[input];
-  SNN_CHECK(node, snn_product(t->dims, 0, t->rank) == (size_t)rows * columns, "input %u does not hold [%u, %u]", input, rows, columns);
+  SNN_CHECK(node, snn_product(t->dims, 0, t->rank) == (size_t)rows * columns, "input %u does not hold [%u, %u]", input, rows,
+            columns);
   return SNN_OK;
 }
 
@@ -78,11 +81,13 @@ static int check_cell(SnnNode *node, CellShape *s) {
   if (o->norm > 0) {
     forget = has(node, o->norm + F);
     input = s->cifg ? forget : has(node, o->norm + I);
-    SNN_TRY(check_group(node, "the layer normalisation", input, forget, has(node, o->norm + C), has(node, o->norm + O), &s->norm));
+    SNN_TRY(
+        check_group(node, "the layer normalisation", input, forget, has(node, o->norm + C), has(node, o->norm + O), &s->norm));
   }
   s->projected = has(node, projection(o));
   SNN_CHECK(node, s->projected || !has(node, projection(o) + 1), "a projection bias needs projection weights");
-  SNN_CHECK(node, s->projected || s->output == s->cells, "without projection %u cells cannot give %u outputs", s->cells, s->output);
+  SNN_CHECK(node, s->projected || s->output == s->cells, "without projection %u cells cannot give %u outputs", s->cells,
+            s->output);
   SNN_TRY(snn_check_matrix(node, projection(o), s->output, s->cells));
   SNN_TRY(snn_check_vector(node, projection(o) + 1, s->output));
   for (int gate = s->cifg ? F : I; gate < GATES; gate++) SNN_TRY(check_gate(node, s, gate));
@@ -105,9 +110,9 @@ typedef struct {
   const CellShape *shape;
   const Options *options;
   const float *w[GATES], *r[GATES], *a[GATES], *peephole[GATES], *bias[GATES], *norm[GATES], *projection, *projection_bias;
-  const float *state, *cell_state;     /* [batch, output], [batch, cells] */
-  float *state_out, *cell_out;         /* state_out may be NULL */
-  float *gates;                        /* GATES * cells */
+  const float *state, *cell_state; /* [batch, output], [batch, cells] */
+  float *state_out, *cell_out;     /* state_out may be NULL */
+  float *gates;                    /* GATES * cells */
 } Cell;
 
 static Cell bind_cell(const SnnNode *node, const CellShape *shape, const Options *options) {
@@ -139,7 +144,8 @@ static void normalise(float *x, uint32_t count) {
 }
 
 /* One gate before its activation. */
-static void compute_gate(const Cell *c, int gate, const float *x, const float *aux, const float *h, const float *peeped, float *out) {
+static void compute_gate(const Cell *c, int gate, const float *x, const float *aux, const float *h, const float *peeped,
+                         float *out) {
   const CellShape *s = c->shape;
   for (uint32_t u = 0; u < s->cells; u++) {
     float sum = s->norm ? 0 : c->bias[gate][u];
@@ -155,7 +161,8 @@ static void compute_gate(const Cell *c, int gate, const float *x, const float *a
 }
 
 /* One step of one batch. `cell` may be `cell_out`. */
-static void step(const Cell *c, const float *x, const float *aux, const float *h, const float *cell, float *cell_out, float *out) {
+static void step(const Cell *c, const float *x, const float *aux, const float *h, const float *cell, float *cell_out,
+                 float *out) {
   const CellShape *s = c->shape;
   const Options *options = c->options;
   float *gate[GATES];
@@ -180,8 +187,8 @@ static void step(const Cell *c, const float *x, const float *aux, const float *h
 }
 
 /* A whole sequence; the state of a step is the output of the step before it. */
-static void run_cell(const Cell *c, bool backward, const float *x, const SnnSequence *xs, const float *aux, const SnnSequence *auxs, float *out,
-                     const SnnSequence *outs) {
+static void run_cell(const Cell *c, bool backward, const float *x, const SnnSequence *xs, const float *aux,
+                     const SnnSequence *auxs, float *out, const SnnSequence *outs) {
   const CellShape *s = c->shape;
   for (uint32_t n = 0; n < xs->time; n++) {
     size_t t = backward ? xs->time - 1 - n : n, before = backward ? t + 1 : t - 1;
@@ -195,7 +202,8 @@ static void run_cell(const Cell *c, bool backward, const float *x, const SnnSequ
   if (xs->time == 0) memcpy(c->cell_out, c->cell_state, (size_t)s->batch * s->cells * sizeof(float));
   if (!c->state_out) return;
   for (uint32_t b = 0; b < s->batch; b++) {
-    const float *last = xs->time == 0 ? c->state + (size_t)b * s->output : out + (backward ? 0 : (size_t)xs->time - 1) * outs->by_time + b * outs->by_batch;
+    const float *last = xs->time == 0 ? c->state + (size_t)b * s->output
+                                      : out + (backward ? 0 : (size_t)xs->time - 1) * outs->by_time + b * outs->by_batch;
     memcpy(c->state_out + (size_t)b * s->output, last, s->output * sizeof(float));
   }
 }
@@ -210,8 +218,8 @@ typedef struct {
 } Lstm;
 
 #define CELL_LETTERS "T~TTTT~TTTT~T~T~T~TTTT~T~" /* the 17 weights of a cell */
-static const SnnTypeLevel lstm_levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 1}, {ANEURALNETWORKS_TENSOR_FLOAT16, 3}, SNN_NO_TYPE};
-static const SnnTypeLevel sequence_levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 3}, {ANEURALNETWORKS_TENSOR_FLOAT16, 3}, SNN_NO_TYPE};
+static const SnnTypeLevel lstm_levels[] = {SNN_FLOATS(1), SNN_NO_TYPE};
+static const SnnTypeLevel sequence_levels[] = {SNN_FLOATS(3), SNN_NO_TYPE};
 static const char lstm_inputs[] = "T" CELL_LETTERS "TTiff|T~T~T~T~";
 
 static int lstm_validate(SnnNode *node) {
@@ -311,13 +319,30 @@ static int unidirectional_execute(SnnNode *node) {
 
 /* --- BIDIRECTIONAL_SEQUENCE_LSTM --- */
 
-enum { FW = 1, BW = 18, FW_STATE = 35, BW_STATE = 37, AUX = 39, FW_AUX = 40, BW_AUX = 44, OPTIONS = 48, MERGE = 51, TIME_MAJOR = 52, FW_NORM = 53, BW_NORM = 57 };
+enum {
+  FW = 1,
+  BW = 18,
+  FW_STATE = 35,
+  BW_STATE = 37,
+  AUX = 39,
+  FW_AUX = 40,
+  BW_AUX = 44,
+  OPTIONS = 48,
+  MERGE = 51,
+  TIME_MAJOR = 52,
+  FW_NORM = 53,
+  BW_NORM = 57
+};
 static const char bidirectional_inputs[] = "T" CELL_LETTERS CELL_LETTERS "TTTTT~T~T~T~T~T~T~T~T~iffbbT~T~T~T~T~T~T~T~";
 
 static int bidirectional_validate(SnnNode *node) {
   int level = snn_type_level(node, 0, sequence_levels);
   if (level < 0) return level;
-  const char *outputs = node->n_out == 1 ? "T" : node->n_out == 2 ? "TT" : node->n_out == 5 ? "TTTTT" : node->n_out == 6 ? "TTTTTT" : NULL;
+  const char *outputs = node->n_out == 1   ? "T"
+                        : node->n_out == 2 ? "TT"
+                        : node->n_out == 5 ? "TTTTT"
+                        : node->n_out == 6 ? "TTTTTT"
+                                           : NULL;
   SNN_REQUIRE(node, outputs, "%u outputs are not 1, 2, 5 or 6", node->n_out);
   if (!snn_signature(node, node->in[0]->type, bidirectional_inputs, outputs)) return SNN_INVALID;
   if (!snn_check_rank(node, node->in[0], "the input", 3, 3)) return SNN_INVALID;
@@ -329,12 +354,14 @@ static int read_aux(SnnNode *node, bool time_major, Lstm *l) {
   bool weights = has(node, FW_AUX + F);
   for (uint32_t g = I; g < GATES; g++) {
     bool fw_wanted = weights && (g != I || has(node, FW + I)), bw_wanted = weights && (g != I || has(node, BW + I));
-    SNN_CHECK(node, has(node, FW_AUX + g) == fw_wanted && has(node, BW_AUX + g) == bw_wanted, "auxiliary weights are there for some gates only");
+    SNN_CHECK(node, has(node, FW_AUX + g) == fw_wanted && has(node, BW_AUX + g) == bw_wanted,
+              "auxiliary weights are there for some gates only");
   }
   SNN_CHECK(node, has(node, AUX) || !weights, "auxiliary weights need an auxiliary input");
   if (!has(node, AUX)) return SNN_OK;
   SNN_TRY(snn_read_sequence(node, AUX, time_major, &l->aux));
-  SNN_CHECK(node, l->aux.time == l->in.time && l->aux.batch == l->in.batch, "the auxiliary input has another time or batch than the input");
+  SNN_CHECK(node, l->aux.time == l->in.time && l->aux.batch == l->in.batch,
+            "the auxiliary input has another time or batch than the input");
   l->parallel = !weights;
   if (weights) l->fw.aux = l->bw.aux = l->aux.size;
   return SNN_OK;
@@ -385,16 +412,18 @@ static int bidirectional_execute(SnnNode *node) {
     cell.state_out = states ? node->out[state]->data : NULL;
     cell.cell_out = states ? node->out[state + 1]->data : cell.gates + (size_t)GATES * shape->cells;
     if (direction == 0) run_cell(&cell, false, x, &l->in, aux, &l->aux, fw_out, &l->fw_out);
-    else run_cell(&cell, true, l->parallel ? node->in[AUX]->data : x, l->parallel ? &l->aux : &l->in, aux, &l->aux, bw_out, &l->bw_out);
+    else
+      run_cell(&cell, true, l->parallel ? node->in[AUX]->data : x, l->parallel ? &l->aux : &l->in, aux, &l->aux, bw_out,
+               &l->bw_out);
   }
   return SNN_OK;
 }
 
 const SnnOperation snn_lstm_operations[] = {
     {ANEURALNETWORKS_LSTM, "LSTM", 1, lstm_validate, lstm_prepare, lstm_execute, SNN_F16_BY_F32 | SNN_ALLOW_OMITTED},
-    {ANEURALNETWORKS_UNIDIRECTIONAL_SEQUENCE_LSTM, "UNIDIRECTIONAL_SEQUENCE_LSTM", 3, unidirectional_validate, unidirectional_prepare,
-     unidirectional_execute, SNN_F16_BY_F32 | SNN_ALLOW_OMITTED},
-    {ANEURALNETWORKS_BIDIRECTIONAL_SEQUENCE_LSTM, "BIDIRECTIONAL_SEQUENCE_LSTM", 3, bidirectional_validate, bidirectional_prepare,
-     bidirectional_execute, SNN_F16_BY_F32 | SNN_ALLOW_OMITTED},
+    {ANEURALNETWORKS_UNIDIRECTIONAL_SEQUENCE_LSTM, "UNIDIRECTIONAL_SEQUENCE_LSTM", 3, unidirectional_validate,
+     unidirectional_prepare, unidirectional_execute, SNN_F16_BY_F32 | SNN_ALLOW_OMITTED},
+    {ANEURALNETWORKS_BIDIRECTIONAL_SEQUENCE_LSTM, "BIDIRECTIONAL_SEQUENCE_LSTM", 3, bidirectional_validate,
+     bidirectional_prepare, bidirectional_execute, SNN_F16_BY_F32 | SNN_ALLOW_OMITTED},
     {0},
 };

@@ -5,7 +5,8 @@
 #include <string.h>
 
 /* The [rank, 2] paddings, checked, with the padded shape. */
-static int read_paddings(SnnNode *node, uint32_t before[SNN_MAX_RANK], uint32_t after[SNN_MAX_RANK], uint32_t dims[SNN_MAX_RANK]) {
+static int read_paddings(SnnNode *node, uint32_t before[SNN_MAX_RANK], uint32_t after[SNN_MAX_RANK],
+                         uint32_t dims[SNN_MAX_RANK]) {
   const SnnTensor *in = node->in[0], *paddings = node->in[1];
   const int32_t *values;
   size_t count;
@@ -13,8 +14,8 @@ static int read_paddings(SnnNode *node, uint32_t before[SNN_MAX_RANK], uint32_t 
             "the paddings of a tensor of rank %u are not [%u, 2]", in->rank, in->rank);
   SNN_TRY(snn_get_i32s(node, 1, &values, &count));
   for (uint32_t d = 0; d < in->rank; d++) {
-    SNN_CHECK(node, values[2 * d] >= 0 && values[2 * d + 1] >= 0, "paddings %d and %d of dimension %u are not both positive", values[2 * d],
-              values[2 * d + 1], d);
+    SNN_CHECK(node, values[2 * d] >= 0 && values[2 * d + 1] >= 0, "paddings %d and %d of dimension %u are not both positive",
+              values[2 * d], values[2 * d + 1], d);
     before[d] = (uint32_t)values[2 * d];
     after[d] = (uint32_t)values[2 * d + 1];
     uint64_t padded = (uint64_t)before[d] + in->dims[d] + after[d];
@@ -27,7 +28,8 @@ static int read_paddings(SnnNode *node, uint32_t before[SNN_MAX_RANK], uint32_t 
 static int validate_operands(SnnNode *node, const SnnTypeLevel *levels, const char *inputs, uint32_t most_rank) {
   int level = snn_type_level(node, 0, levels);
   if (level < 0 || !snn_signature(node, node->in[0]->type, inputs, "T")) return SNN_INVALID;
-  if (!snn_check_rank(node, node->in[0], "the input", 1, most_rank) || !snn_check_rank(node, node->in[1], "the paddings", 2, 2)) return SNN_INVALID;
+  if (!snn_check_rank(node, node->in[0], "the input", 1, most_rank) || !snn_check_rank(node, node->in[1], "the paddings", 2, 2))
+    return SNN_INVALID;
   if (!snn_check_same_quantization(node, node->in[0], node->out[0])) return SNN_INVALID;
   return level;
 }
@@ -36,15 +38,13 @@ static int validate_operands(SnnNode *node, const SnnTypeLevel *levels, const ch
 
 typedef struct {
   SnnMove move;
-  bool bare;          /* no padding at all: nothing to fill */
+  bool bare; /* no padding at all: nothing to fill */
   size_t element;
   uint8_t value[8];
 } Pad;
 
 static int pad_validate(SnnNode *node) {
-  static const SnnTypeLevel levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 2}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 2},
-                                        {ANEURALNETWORKS_TENSOR_FLOAT16, 3}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, 4},
-                                        SNN_NO_TYPE};
+  static const SnnTypeLevel levels[] = {SNN_FLOATS_AND_BYTES(2), SNN_NO_TYPE};
   int level = validate_operands(node, levels, "TI", 4);
   /* Level 2 left the padding value of a tensor with a zero point undefined. */
   if (level == 2 && node->in[0]->type == ANEURALNETWORKS_TENSOR_QUANT8_ASYMM && node->in[0]->zero_point != 0) return 3;
@@ -52,9 +52,7 @@ static int pad_validate(SnnNode *node) {
 }
 
 static int pad_v2_validate(SnnNode *node) {
-  static const SnnTypeLevel levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 3}, {ANEURALNETWORKS_TENSOR_FLOAT16, 3},
-                                        {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 3}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, 4},
-                                        SNN_NO_TYPE};
+  static const SnnTypeLevel levels[] = {SNN_FLOATS_AND_BYTES(3), SNN_NO_TYPE};
   bool quantised = node->n_in > 0 && snn_is_quant8(node->in[0]->type);
   return validate_operands(node, levels, quantised ? "TIi" : "TIf", 4);
 }
@@ -122,9 +120,7 @@ typedef struct {
 } Mirror;
 
 static int mirror_pad_validate(SnnNode *node) {
-  static const SnnTypeLevel levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 7}, {ANEURALNETWORKS_TENSOR_FLOAT16, 7},
-                                        {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 7}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, 7},
-                                        {ANEURALNETWORKS_TENSOR_INT32, 7}, SNN_NO_TYPE};
+  static const SnnTypeLevel levels[] = {SNN_FLOATS_AND_BYTES(7), {ANEURALNETWORKS_TENSOR_INT32, 7}, SNN_NO_TYPE};
   return validate_operands(node, levels, "TIi", SNN_MAX_RANK);
 }
 
@@ -133,12 +129,13 @@ static int mirror_pad_prepare(SnnNode *node) {
   uint32_t after[SNN_MAX_RANK], dims[SNN_MAX_RANK];
   Mirror mirror;
   SNN_TRY(snn_get_i32(node, 2, &mirror.mode));
-  SNN_CHECK(node, mirror.mode == REFLECT || mirror.mode == SYMMETRIC, "mode %d is neither REFLECT (0) nor SYMMETRIC (1)", mirror.mode);
+  SNN_CHECK(node, mirror.mode == REFLECT || mirror.mode == SYMMETRIC, "mode %d is neither REFLECT (0) nor SYMMETRIC (1)",
+            mirror.mode);
   SNN_TRY(read_paddings(node, mirror.before, after, dims));
   for (uint32_t d = 0; d < in->rank; d++) {
     int64_t most = (int64_t)in->dims[d] - (mirror.mode == REFLECT);
-    SNN_CHECK(node, mirror.before[d] <= most && after[d] <= most, "paddings %u and %u of dimension %u exceed %lld", mirror.before[d], after[d],
-              d, (long long)most);
+    SNN_CHECK(node, mirror.before[d] <= most && after[d] <= most, "paddings %u and %u of dimension %u exceed %lld",
+              mirror.before[d], after[d], d, (long long)most);
   }
   SNN_TRY(snn_set_shape(node, 0, in->rank, dims));
   Mirror *params = snn_params(node, sizeof(*params));

@@ -4,11 +4,12 @@
 #include <string.h>
 
 static int postprocessing_validate(SnnNode *node) {
-  static const SnnTypeLevel levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 3}, {ANEURALNETWORKS_TENSOR_FLOAT16, 3}, SNN_NO_TYPE};
+  static const SnnTypeLevel levels[] = {SNN_FLOATS(3), SNN_NO_TYPE};
   int level = snn_type_level(node, 0, levels);
   if (level < 0 || !snn_signature(node, node->in[0]->type, "TTTffffbiiiffb", "TTII")) return SNN_INVALID;
   if (!snn_check_rank(node, node->in[0], "the scores", 3, 3) || !snn_check_rank(node, node->in[1], "the deltas", 3, 3) ||
-      !snn_check_rank(node, node->in[2], "the anchors", 2, 2)) return SNN_INVALID;
+      !snn_check_rank(node, node->in[2], "the anchors", 2, 2))
+    return SNN_INVALID;
   return level;
 }
 
@@ -30,7 +31,8 @@ static int read_postprocessing(SnnNode *node, Postprocessing *p) {
   SNN_CHECK(node, deltas->rank == 3 && deltas->dims[0] == p->batches && deltas->dims[1] == p->anchors && deltas->dims[2] >= 4,
             "the deltas are not [%u, %u, 4 or more]", p->batches, p->anchors);
   p->encoding = deltas->dims[2];
-  SNN_CHECK(node, anchors->rank == 2 && anchors->dims[0] == p->anchors && anchors->dims[1] == 4, "the anchors are not [%u, 4]", p->anchors);
+  SNN_CHECK(node, anchors->rank == 2 && anchors->dims[0] == p->anchors && anchors->dims[1] == 4, "the anchors are not [%u, 4]",
+            p->anchors);
   for (uint32_t i = 0; i < 4; i++) {
     SNN_TRY(snn_get_f32(node, 3 + i, &p->scale[i]));
     SNN_CHECK(node, p->scale[i] > 0, "scale %u is %g, not positive", i, (double)p->scale[i]);
@@ -45,8 +47,11 @@ static int read_postprocessing(SnnNode *node, Postprocessing *p) {
   SNN_CHECK(node, p->threshold >= 0 && p->suppression.iou >= 0, "score and overlap thresholds %g and %g are not both 0 or more",
             (double)p->threshold, (double)p->suppression.iou);
   SNN_CHECK(node, p->most > 0, "%d detections are not a positive number", p->most);
-  if (p->regular) SNN_CHECK(node, p->most_per_class > 0, "%d detections of a class are not a positive number", p->most_per_class);
-  else SNN_CHECK(node, p->classes_per_detection > 0, "%d classes of a detection are not a positive number", p->classes_per_detection);
+  if (p->regular)
+    SNN_CHECK(node, p->most_per_class > 0, "%d detections of a class are not a positive number", p->most_per_class);
+  else
+    SNN_CHECK(node, p->classes_per_detection > 0, "%d classes of a detection are not a positive number",
+              p->classes_per_detection);
   uint64_t outputs = (uint64_t)p->most * (p->regular ? 1 : (uint32_t)p->classes_per_detection);
   SNN_CHECK(node, outputs <= UINT32_MAX, "there are too many detections");
   p->outputs = (uint32_t)outputs;
@@ -99,7 +104,8 @@ static uint32_t detect_regular(SnnNode *node, const Postprocessing *p, uint32_t 
 }
 
 /* SnnSuppression on each anchor's best class; then the best classes of those that are left. */
-static uint32_t detect_fast(SnnNode *node, const Postprocessing *p, uint32_t batch, const SnnBox *boxes, float *best, uint32_t *items) {
+static uint32_t detect_fast(SnnNode *node, const Postprocessing *p, uint32_t batch, const SnnBox *boxes, float *best,
+                            uint32_t *items) {
   const float *scores = (const float *)node->in[0]->data + (size_t)batch * p->anchors * p->classes;
   uint32_t per_anchor = p->classes - 1, *classes = items + p->anchors;
   if ((uint32_t)p->classes_per_detection < per_anchor) per_anchor = (uint32_t)p->classes_per_detection;
@@ -130,7 +136,8 @@ static int postprocessing_execute(SnnNode *node) {
   memset(node->out[2]->data, 0, rows * sizeof(int32_t));
   for (uint32_t batch = 0; batch < p->batches; batch++) {
     decode(node, p, batch, boxes);
-    uint32_t found = p->regular ? detect_regular(node, p, batch, boxes, items) : detect_fast(node, p, batch, boxes, best, items);
+    uint32_t found =
+        p->regular ? detect_regular(node, p, batch, boxes, items) : detect_fast(node, p, batch, boxes, best, items);
     ((int32_t *)node->out[3]->data)[batch] = (int32_t)found;
   }
   return SNN_OK;

@@ -1,7 +1,7 @@
-/* QUANTIZED_16BIT_LSTM (TFLite's basic uint8 LSTM) and QUANTIZED_LSTM (TFLite's integer LSTM with 8-bit activations and 16-bit cell state).
+/* QUANTIZED_16BIT_LSTM (TFLite's basic uint8 LSTM) and QUANTIZED_LSTM (its integer LSTM: 8-bit activations, 16-bit cell state).
  *
- * Both follow TFLite's integer arithmetic bit for bit. Numbers called Qm are 16-bit fixed point with m integer bits, so that 2^m is the end
- * of their range; Q0 ends at 32767 for 1. */
+ * Both follow TFLite's integer arithmetic bit for bit. Numbers called Qm are 16-bit fixed point with m integer bits, so that 2^m
+ * is the end of their range; Q0 ends at 32767 for 1. */
 #include "recurrent.h"
 
 #include <string.h>
@@ -101,18 +101,20 @@ static int check_basic_scales(SnnNode *node) {
   const SnnTensor *const fixed[] = {node->in[0], node->in[B16_STATE], node->out[1]}, *weights = node->in[B16_WEIGHTS];
   for (size_t i = 0; i < 3; i++) {
     SNN_CHECK(node, fixed[i]->scale == 1.f / 128 && fixed[i]->zero_point == 128,
-              "input, previous output and output must have scale 1/128 and zero point 128, not %.9g and %d", (double)fixed[i]->scale,
-              fixed[i]->zero_point);
+              "input, previous output and output must have scale 1/128 and zero point 128, not %.9g and %d",
+              (double)fixed[i]->scale, fixed[i]->zero_point);
   }
-  SNN_CHECK(node, node->in[B16_CELL]->scale == 1.f / 2048 && node->out[0]->scale == 1.f / 2048, "the cell state must have scale 1/2048");
+  SNN_CHECK(node, node->in[B16_CELL]->scale == 1.f / 2048 && node->out[0]->scale == 1.f / 2048,
+            "the cell state must have scale 1/2048");
   for (uint32_t i = 0; i < 2 * GATES; i++) {
     const SnnTensor *t = node->in[B16_WEIGHTS + i];
-    SNN_CHECK(node, t->scale == weights->scale && t->zero_point == weights->zero_point, "the weights of input %u have other parameters than input %d",
-              B16_WEIGHTS + i, B16_WEIGHTS);
+    SNN_CHECK(node, t->scale == weights->scale && t->zero_point == weights->zero_point,
+              "the weights of input %u have other parameters than input %d", B16_WEIGHTS + i, B16_WEIGHTS);
   }
   for (uint32_t g = 0; g < GATES; g++) {
     float scale = node->in[B16_BIAS + g]->scale;
-    SNN_CHECK(node, scale == weights->scale / 128, "the bias scale %.9g is not the weights' %.9g / 128", (double)scale, (double)weights->scale);
+    SNN_CHECK(node, scale == weights->scale / 128, "the bias scale %.9g is not the weights' %.9g / 128", (double)scale,
+              (double)weights->scale);
   }
   return SNN_OK;
 }
@@ -146,11 +148,13 @@ static int64_t dot_u8(const uint8_t *x, int32_t x_zero, const uint8_t *w, int32_
   return sum;
 }
 
-static int16_t basic_gate(const SnnNode *node, const Basic *p, uint32_t gate, uint32_t unit, const uint8_t *x, const uint8_t *h) {
+static int16_t basic_gate(const SnnNode *node, const Basic *p, uint32_t gate, uint32_t unit, const uint8_t *x,
+                          const uint8_t *h) {
   const uint8_t *w = node->in[B16_WEIGHTS + gate]->data, *r = node->in[B16_RECURRENT + gate]->data;
   int32_t zero = node->in[B16_WEIGHTS]->zero_point;
   int64_t sum = ((const int32_t *)node->in[B16_BIAS + gate]->data)[unit];
-  sum += dot_u8(x, 128, w + (size_t)unit * p->input, zero, p->input) + dot_u8(h, 128, r + (size_t)unit * p->output, zero, p->output);
+  sum += dot_u8(x, 128, w + (size_t)unit * p->input, zero, p->input) +
+         dot_u8(h, 128, r + (size_t)unit * p->output, zero, p->output);
   return saturate16(snn_multiply(wrap32(sum), p->scale));
 }
 
@@ -175,8 +179,22 @@ static int basic_execute(SnnNode *node) {
 
 /* --- QUANTIZED_LSTM --- */
 
-enum { WEIGHTS = 1, RECURRENT = 5, PEEPHOLE = 9, BIAS = 12, PROJECTION = 16, PROJECTION_BIAS = 17, STATE = 18, CELL = 19, NORM = 20,
-       CELL_CLIP = 24, PROJECTION_CLIP = 25, GATE_SCALES = 26, HIDDEN_ZERO = 30, HIDDEN_SCALE = 31 };
+enum {
+  WEIGHTS = 1,
+  RECURRENT = 5,
+  PEEPHOLE = 9,
+  BIAS = 12,
+  PROJECTION = 16,
+  PROJECTION_BIAS = 17,
+  STATE = 18,
+  CELL = 19,
+  NORM = 20,
+  CELL_CLIP = 24,
+  PROJECTION_CLIP = 25,
+  GATE_SCALES = 26,
+  HIDDEN_ZERO = 30,
+  HIDDEN_SCALE = 31
+};
 static const char full_inputs[] = "AW~WWWW~WWWS~S~S~I~IIIW~I~ASS~S~S~S~F~F~FFFFiF";
 
 static uint32_t peephole_input(int gate) { return PEEPHOLE + (gate == O ? 2 : (uint32_t)gate); } /* not for C */
@@ -216,11 +234,13 @@ static int check_full_shapes(SnnNode *node, Full *p) {
   SNN_CHECK(node, has(node, peephole_input(O)) == p->peepholes && (p->cifg || has(node, peephole_input(I)) == p->peepholes),
             "the peephole is there for some gates only");
   p->norm = has(node, NORM + F);
-  SNN_CHECK(node, has(node, NORM + C) == p->norm && has(node, NORM + O) == p->norm && has(node, NORM + I) == (p->norm && !p->cifg),
+  SNN_CHECK(node,
+            has(node, NORM + C) == p->norm && has(node, NORM + O) == p->norm && has(node, NORM + I) == (p->norm && !p->cifg),
             "the layer normalisation is there for some gates only");
   p->projected = has(node, PROJECTION);
   SNN_CHECK(node, p->projected || !has(node, PROJECTION_BIAS), "a projection bias needs projection weights");
-  SNN_CHECK(node, p->projected || p->cells == p->output, "without projection %u cells cannot give %u outputs", p->cells, p->output);
+  SNN_CHECK(node, p->projected || p->cells == p->output, "without projection %u cells cannot give %u outputs", p->cells,
+            p->output);
   for (int g = p->cifg ? F : I; g < GATES; g++) {
     SNN_TRY(snn_check_matrix(node, WEIGHTS + (uint32_t)g, p->cells, p->input));
     SNN_TRY(snn_check_matrix(node, RECURRENT + (uint32_t)g, p->cells, p->output));
@@ -342,8 +362,8 @@ static void normalise(const Full *p, const Gate *gate, const int16_t *weights, c
   }
 }
 
-/* The peephole weight of a cell, or 0. With a projection to fewer outputs than cells TFLite (and AOSP's executor) walk the cells of all
- * batches in steps of the number of outputs: weights repeat, and the last cells have none. We do as they do. */
+/* The peephole weight of a cell, or 0. With a projection to fewer outputs than cells TFLite (and AOSP's executor) walk the cells
+ * of all batches in steps of the number of outputs: weights repeat, and the last cells have none. We do as they do. */
 static int32_t peephole_weight(const Full *p, const int16_t *peephole, uint32_t batch, uint32_t cell) {
   if (p->output >= p->cells) return peephole[cell];
   size_t at = (size_t)batch * p->cells + cell;
@@ -351,8 +371,8 @@ static int32_t peephole_weight(const Full *p, const int16_t *peephole, uint32_t 
 }
 
 /* One gate before its activation, Q3; each product is rounded and added with saturation. */
-static void full_gate(const SnnNode *node, const Full *p, int g, uint32_t batch, const int8_t *x, const int8_t *h, const int16_t *cell,
-                      int16_t *out) {
+static void full_gate(const SnnNode *node, const Full *p, int g, uint32_t batch, const int8_t *x, const int8_t *h,
+                      const int16_t *cell, int16_t *out) {
   const Gate *gate = &p->gates[g];
   const SnnTensor *const *in = (const SnnTensor *const *)node->in;
   const int8_t *w = in[WEIGHTS + g]->data, *r = in[RECURRENT + g]->data;
@@ -405,8 +425,8 @@ static int full_execute(SnnNode *node) {
   int16_t *cell_out = node->out[1]->data;
   int8_t *out = node->out[2]->data;
   for (uint32_t b = 0; b < p->batch; b++) {
-    full_step(node, p, b, x + (size_t)b * p->input, h + (size_t)b * p->output, cell + (size_t)b * p->cells, cell_out + (size_t)b * p->cells,
-              out + (size_t)b * p->output);
+    full_step(node, p, b, x + (size_t)b * p->input, h + (size_t)b * p->output, cell + (size_t)b * p->cells,
+              cell_out + (size_t)b * p->cells, out + (size_t)b * p->output);
   }
   memcpy(node->out[0]->data, out, (size_t)p->batch * p->output);
   return SNN_OK;

@@ -1,7 +1,7 @@
 /* RANDOM_MULTINOMIAL: samples of classes by their unnormalised log probabilities.
  *
- * Which sequence the seeds give is not defined; ours is Philox4x32-10, a counter-based generator, so that each sample depends on the seeds
- * and its own number alone. */
+ * Which sequence the seeds give is not defined; ours is Philox4x32-10, a counter-based generator, so that each sample depends
+ * on the seeds and its own number alone. */
 #include "../numeric.h"
 #include "../shape.h"
 
@@ -14,10 +14,11 @@ typedef struct {
 } Multinomial;
 
 static int multinomial_validate(SnnNode *node) {
-  static const SnnTypeLevel levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 3}, {ANEURALNETWORKS_TENSOR_FLOAT16, 3}, SNN_NO_TYPE};
+  static const SnnTypeLevel levels[] = {SNN_FLOATS(3), SNN_NO_TYPE};
   int level = snn_type_level(node, 0, levels);
   if (level < 0 || !snn_signature(node, node->in[0]->type, "TiI", "I")) return SNN_INVALID;
-  if (!snn_check_rank(node, node->in[0], "the logits", 2, 2) || !snn_check_rank(node, node->in[2], "the seeds", 1, 1)) return SNN_INVALID;
+  if (!snn_check_rank(node, node->in[0], "the logits", 2, 2) || !snn_check_rank(node, node->in[2], "the seeds", 1, 1))
+    return SNN_INVALID;
   return level;
 }
 
@@ -111,6 +112,7 @@ static int multinomial_execute(SnnNode *node) {
 }
 
 const SnnOperation snn_random_operations[] = {
-    {ANEURALNETWORKS_RANDOM_MULTINOMIAL, "RANDOM_MULTINOMIAL", 3, multinomial_validate, multinomial_prepare, multinomial_execute, SNN_F16_BY_F32},
+    {ANEURALNETWORKS_RANDOM_MULTINOMIAL, "RANDOM_MULTINOMIAL", 3, multinomial_validate, multinomial_prepare,
+     multinomial_execute, SNN_F16_BY_F32},
     {0},
 };

@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-static const SnnTypeLevel old_levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 1}, {ANEURALNETWORKS_TENSOR_FLOAT16, 3}, SNN_NO_TYPE};
-static const SnnTypeLevel new_levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 3}, {ANEURALNETWORKS_TENSOR_FLOAT16, 3}, SNN_NO_TYPE};
+static const SnnTypeLevel old_levels[] = {SNN_FLOATS(1), SNN_NO_TYPE};
+static const SnnTypeLevel new_levels[] = {SNN_FLOATS(3), SNN_NO_TYPE};
 
 /* --- the cell --- */
 
@@ -16,8 +16,8 @@ typedef struct {
 
 /* out = activation(weights x + aux_weights aux + recurrent hidden + bias), for a whole sequence. The hidden state of a step is the
  * output of the step before it. */
-static void run_cell(const Cell *cell, bool backward, const float *x, const SnnSequence *xs, const float *aux, const SnnSequence *auxs,
-                     const float *hidden, float *out, const SnnSequence *outs, float *hidden_out) {
+static void run_cell(const Cell *cell, bool backward, const float *x, const SnnSequence *xs, const float *aux,
+                     const SnnSequence *auxs, const float *hidden, float *out, const SnnSequence *outs, float *hidden_out) {
   uint32_t units = cell->units;
   for (uint32_t step = 0; step < xs->time; step++) {
     size_t t = backward ? xs->time - 1 - step : step;
@@ -28,7 +28,8 @@ static void run_cell(const Cell *cell, bool backward, const float *x, const SnnS
       float *to = out + t * outs->by_time + b * outs->by_batch;
       for (uint32_t u = 0; u < units; u++) {
         float sum = cell->bias[u] + snn_dot(cell->weights + (size_t)u * xs->size, in, xs->size);
-        if (aux) sum += snn_dot(cell->aux_weights + (size_t)u * auxs->size, aux + t * auxs->by_time + b * auxs->by_batch, auxs->size);
+        if (aux)
+          sum += snn_dot(cell->aux_weights + (size_t)u * auxs->size, aux + t * auxs->by_time + b * auxs->by_batch, auxs->size);
         sum += snn_dot(cell->recurrent + (size_t)u * units, state, units);
         to[u] = snn_activate(cell->activation, sum);
       }
@@ -36,7 +37,8 @@ static void run_cell(const Cell *cell, bool backward, const float *x, const SnnS
   }
   if (!hidden_out) return;
   for (uint32_t b = 0; b < xs->batch; b++) {
-    const float *last = xs->time == 0 ? hidden + (size_t)b * units : out + (backward ? 0 : (size_t)xs->time - 1) * outs->by_time + b * outs->by_batch;
+    const float *last = xs->time == 0 ? hidden + (size_t)b * units
+                                      : out + (backward ? 0 : (size_t)xs->time - 1) * outs->by_time + b * outs->by_batch;
     memcpy(hidden_out + (size_t)b * units, last, units * sizeof(float));
   }
 }
@@ -89,7 +91,8 @@ static int rnn_prepare(SnnNode *node) {
 static int rnn_execute(SnnNode *node) {
   const Rnn *r = node->params;
   Cell cell = bind_cell(node, 1, r->fw.size, r->activation);
-  run_cell(&cell, false, node->in[0]->data, &r->in, NULL, NULL, node->in[4]->data, node->out[1]->data, &r->fw, node->out[0]->data);
+  run_cell(&cell, false, node->in[0]->data, &r->in, NULL, NULL, node->in[4]->data, node->out[1]->data, &r->fw,
+           node->out[0]->data);
   return SNN_OK;
 }
 
@@ -196,9 +199,10 @@ static int bidirectional_execute(SnnNode *node) {
   bool states = node->n_out >= 3;
   fw.aux_weights = snn_floats(node, FW_AUX);
   bw.aux_weights = snn_floats(node, BW_AUX);
-  run_cell(&fw, false, x, &r->in, aux, &r->aux, node->in[FW + 3]->data, fw_out, &r->fw, states ? node->out[node->n_out - 2]->data : NULL);
-  run_cell(&bw, true, r->parallel ? node->in[AUX]->data : x, r->parallel ? &r->aux : &r->in, aux, &r->aux, node->in[BW + 3]->data, bw_out,
-           &r->bw, states ? node->out[node->n_out - 1]->data : NULL);
+  run_cell(&fw, false, x, &r->in, aux, &r->aux, node->in[FW + 3]->data, fw_out, &r->fw,
+           states ? node->out[node->n_out - 2]->data : NULL);
+  run_cell(&bw, true, r->parallel ? node->in[AUX]->data : x, r->parallel ? &r->aux : &r->in, aux, &r->aux,
+           node->in[BW + 3]->data, bw_out, &r->bw, states ? node->out[node->n_out - 1]->data : NULL);
   return SNN_OK;
 }
 
@@ -240,8 +244,8 @@ static int svdf_prepare(SnnNode *node) {
   return SNN_OK;
 }
 
-/* Each filter remembers memory - 1 past values; the newest takes the last place, and after the sum over time all move one place to the
- * front: NNAPI's state leaves the last place empty. */
+/* Each filter remembers memory - 1 past values; the newest takes the last place, and after the sum over time all move one place
+ * to the front: NNAPI's state leaves the last place empty. */
 static int svdf_execute(SnnNode *node) {
   const Svdf *s = node->params;
   const float *x = node->in[0]->data, *feature = node->in[1]->data, *time = node->in[2]->data, *bias = snn_floats(node, 3);
@@ -269,8 +273,8 @@ static int svdf_execute(SnnNode *node) {
 
 const SnnOperation snn_recurrent_operations[] = {
     {ANEURALNETWORKS_RNN, "RNN", 1, rnn_validate, rnn_prepare, rnn_execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_UNIDIRECTIONAL_SEQUENCE_RNN, "UNIDIRECTIONAL_SEQUENCE_RNN", 3, unidirectional_validate, unidirectional_prepare,
-     unidirectional_execute, SNN_F16_BY_F32},
+    {ANEURALNETWORKS_UNIDIRECTIONAL_SEQUENCE_RNN, "UNIDIRECTIONAL_SEQUENCE_RNN", 3, unidirectional_validate,
+     unidirectional_prepare, unidirectional_execute, SNN_F16_BY_F32},
     {ANEURALNETWORKS_BIDIRECTIONAL_SEQUENCE_RNN, "BIDIRECTIONAL_SEQUENCE_RNN", 3, bidirectional_validate, bidirectional_prepare,
      bidirectional_execute, SNN_F16_BY_F32 | SNN_ALLOW_OMITTED},
     {ANEURALNETWORKS_SVDF, "SVDF", 1, svdf_validate, svdf_prepare, svdf_execute, SNN_F16_BY_F32 | SNN_ALLOW_OMITTED},

@@ -71,7 +71,8 @@ static inline int snn_get_activation(SnnNode *node, uint32_t input, int32_t *cod
 static inline int snn_check_matrix(SnnNode *node, uint32_t input, uint32_t rows, uint32_t columns) {
   const SnnTensor *t = node->in[input];
   if (!snn_present(t)) return SNN_OK;
-  SNN_CHECK(node, t->rank == 2 && t->dims[0] == rows && t->dims[1] == columns, "input %u is not a matrix of [%u, %u]", input, rows, columns);
+  SNN_CHECK(node, t->rank == 2 && t->dims[0] == rows && t->dims[1] == columns, "input %u is not a matrix of [%u, %u]", input,
+            rows, columns);
   return SNN_OK;
 }
 

@@ -76,23 +76,23 @@ static bool next_run(const Reduction *r, Walk *walk) {
 }
 
 /* Folds every input into its output in input order, as TFLite does (the order decides a float sum's last bit). */
-#define DEFINE_FOLD(name, In, Acc, combine)                                       \
-  static void name(const Reduction *r, const In *in, Acc *acc) {                  \
-    size_t run = r->extent[r->rank - 1];                                          \
+#define DEFINE_FOLD(name, In, Acc, combine)                                          \
+  static void name(const Reduction *r, const In *in, Acc *acc) {                     \
+    size_t run = r->extent[r->rank - 1];                                             \
     bool along = r->step[r->rank - 1] == 0; /* the innermost dimension is reduced */ \
-    Walk walk = {{0}, 0};                                                         \
-    if (r->in_count == 0) return;                                                 \
-    do {                                                                          \
-      Acc *to = acc + walk.offset;                                                \
-      if (along) {                                                                \
-        Acc a = *to;                                                              \
-        for (size_t i = 0; i < run; i++) a = combine(a, in[i]);                   \
-        *to = a;                                                                  \
-      } else {                                                                    \
-        for (size_t i = 0; i < run; i++) to[i] = combine(to[i], in[i]);           \
-      }                                                                           \
-      in += run;                                                                  \
-    } while (next_run(r, &walk));                                                 \
+    Walk walk = {{0}, 0};                                                            \
+    if (r->in_count == 0) return;                                                    \
+    do {                                                                             \
+      Acc *to = acc + walk.offset;                                                   \
+      if (along) {                                                                   \
+        Acc a = *to;                                                                 \
+        for (size_t i = 0; i < run; i++) a = combine(a, in[i]);                      \
+        *to = a;                                                                     \
+      } else {                                                                       \
+        for (size_t i = 0; i < run; i++) to[i] = combine(to[i], in[i]);              \
+      }                                                                              \
+      in += run;                                                                     \
+    } while (next_run(r, &walk));                                                    \
   }
 #define PLUS(a, b) ((a) + (b))
 #define TIMES(a, b) ((a) * (b))
@@ -121,12 +121,11 @@ static void fill_floats(float *out, size_t count, float value) {
 /* --- MEAN --- */
 
 static int mean_validate(SnnNode *node) {
-  static const SnnTypeLevel levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 2}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 2},
-                                        {ANEURALNETWORKS_TENSOR_FLOAT16, 3}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, 4},
-                                        SNN_NO_TYPE};
+  static const SnnTypeLevel levels[] = {SNN_FLOATS_AND_BYTES(2), SNN_NO_TYPE};
   int level = snn_type_level(node, 0, levels);
   if (level < 0 || !snn_signature(node, node->in[0]->type, "TIi", "T")) return SNN_INVALID;
-  if (!snn_check_rank(node, node->in[0], "the input", 1, 4) || !snn_check_rank(node, node->in[1], "the axes", 1, 1)) return SNN_INVALID;
+  if (!snn_check_rank(node, node->in[0], "the input", 1, 4) || !snn_check_rank(node, node->in[1], "the axes", 1, 1))
+    return SNN_INVALID;
   return snn_check_same_quantization(node, node->in[0], node->out[0]) ? level : SNN_INVALID;
 }
 
@@ -182,19 +181,18 @@ static int mean_execute(SnnNode *node) {
 static int validate_reduce(SnnNode *node, const SnnTypeLevel *levels) {
   int level = snn_type_level(node, 0, levels);
   if (level < 0 || !snn_signature(node, node->in[0]->type, "TIb", "T")) return SNN_INVALID;
-  if (!snn_check_rank(node, node->in[0], "the input", 1, 4) || !snn_check_rank(node, node->in[1], "the axes", 1, 1)) return SNN_INVALID;
+  if (!snn_check_rank(node, node->in[0], "the input", 1, 4) || !snn_check_rank(node, node->in[1], "the axes", 1, 1))
+    return SNN_INVALID;
   return snn_check_same_quantization(node, node->in[0], node->out[0]) ? level : SNN_INVALID;
 }
 
 static int reduce_float_validate(SnnNode *node) {
-  static const SnnTypeLevel levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 3}, {ANEURALNETWORKS_TENSOR_FLOAT16, 3}, SNN_NO_TYPE};
+  static const SnnTypeLevel levels[] = {SNN_FLOATS(3), SNN_NO_TYPE};
   return validate_reduce(node, levels);
 }
 
 static int reduce_order_validate(SnnNode *node) {
-  static const SnnTypeLevel levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 3}, {ANEURALNETWORKS_TENSOR_FLOAT16, 3},
-                                        {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 3}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, 4},
-                                        SNN_NO_TYPE};
+  static const SnnTypeLevel levels[] = {SNN_FLOATS_AND_BYTES(3), SNN_NO_TYPE};
   return validate_reduce(node, levels);
 }
 
@@ -230,9 +228,7 @@ static int reduce_max_execute(SnnNode *node) {
       memset(out->data, -128, r->out_count);
       largest_s8(r, in->data, out->data);
       break;
-    default:
-      fill_floats(out->data, r->out_count, -INFINITY);
-      largest_float(r, in->data, out->data);
+    default: fill_floats(out->data, r->out_count, -INFINITY); largest_float(r, in->data, out->data);
   }
   return SNN_OK;
 }
@@ -249,9 +245,7 @@ static int reduce_min_execute(SnnNode *node) {
       memset(out->data, 127, r->out_count);
       smallest_s8(r, in->data, out->data);
       break;
-    default:
-      fill_floats(out->data, r->out_count, INFINITY);
-      smallest_float(r, in->data, out->data);
+    default: fill_floats(out->data, r->out_count, INFINITY); smallest_float(r, in->data, out->data);
   }
   return SNN_OK;
 }
@@ -276,9 +270,7 @@ typedef struct {
   size_t outer, axis, inner;
 } Slices;
 
-static const SnnTypeLevel ordered_levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 3}, {ANEURALNETWORKS_TENSOR_FLOAT16, 3},
-                                              {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 3}, {ANEURALNETWORKS_TENSOR_INT32, 3},
-                                              {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, 4}, SNN_NO_TYPE};
+static const SnnTypeLevel ordered_levels[] = {SNN_FLOATS_AND_BYTES(3), {ANEURALNETWORKS_TENSOR_INT32, 3}, SNN_NO_TYPE};
 
 static int arg_validate(SnnNode *node) {
   int level = snn_type_level(node, 0, ordered_levels);
@@ -304,21 +296,21 @@ static int arg_prepare(SnnNode *node) {
 }
 
 /* The first of equal values wins. */
-#define DEFINE_ARG(name, T, better)                                              \
-  static void name(const Slices *s, const T *in, int32_t *out) {                 \
-    for (size_t o = 0; o < s->outer; o++) {                                      \
-      for (size_t i = 0; i < s->inner; i++) {                                    \
-        const T *at = in + o * s->axis * s->inner + i;                           \
-        T best = *at;                                                            \
-        size_t where = 0;                                                        \
-        for (size_t a = 1; a < s->axis; a++) {                                   \
-          if (at[a * s->inner] better best) best = at[a * s->inner], where = a;  \
-        }                                                                        \
-        *out++ = (int32_t)where;                                                 \
-      }                                                                          \
-    }                                                                            \
+#define DEFINE_ARG(name, T, better)                                             \
+  static void name(const Slices *s, const T *in, int32_t *out) {                \
+    for (size_t o = 0; o < s->outer; o++) {                                     \
+      for (size_t i = 0; i < s->inner; i++) {                                   \
+        const T *at = in + o * s->axis * s->inner + i;                          \
+        T best = *at;                                                           \
+        size_t where = 0;                                                       \
+        for (size_t a = 1; a < s->axis; a++) {                                  \
+          if (at[a * s->inner] better best) best = at[a * s->inner], where = a; \
+        }                                                                       \
+        *out++ = (int32_t)where;                                                \
+      }                                                                         \
+    }                                                                           \
   }
-#define DEFINE_ARGS(suffix, T)    \
+#define DEFINE_ARGS(suffix, T)      \
   DEFINE_ARG(argmax_##suffix, T, >) \
   DEFINE_ARG(argmin_##suffix, T, <)
 DEFINE_ARGS(float, float)
@@ -375,39 +367,37 @@ static int topk_prepare(SnnNode *node) {
   return SNN_OK;
 }
 
-/* Keeps the k best so far as a heap whose root is the worst of them, then empties it from the back. Of equal values NNAPI puts the one
- * with the larger index first (TFLite the other way round). */
-#define DEFINE_TOPK(name, T)                                                                          \
-  static bool name##_worse(const T *row, int32_t a, int32_t b) {                                      \
-    return row[a] < row[b] || (!(row[b] < row[a]) && a < b);                                          \
-  }                                                                                                   \
-  static void name##_sink(const T *row, int32_t *heap, size_t size, size_t at) {                      \
-    for (;;) {                                                                                        \
-      size_t least = at, child = 2 * at + 1;                                                          \
-      if (child < size && name##_worse(row, heap[child], heap[least])) least = child;                 \
-      if (child + 1 < size && name##_worse(row, heap[child + 1], heap[least])) least = child + 1;     \
-      if (least == at) return;                                                                        \
-      int32_t moved = heap[at];                                                                       \
-      heap[at] = heap[least], heap[least] = moved, at = least;                                        \
-    }                                                                                                 \
-  }                                                                                                   \
-  static void name(const Slices *s, const T *in, T *values, int32_t *indices) {                       \
-    size_t k = s->inner;                                                                              \
-    for (size_t o = 0; o < s->outer; o++, in += s->axis, values += k, indices += k) {                 \
-      for (size_t i = 0; i < k; i++) indices[i] = (int32_t)i;                                         \
-      for (size_t i = k / 2; i-- > 0;) name##_sink(in, indices, k, i);                                \
-      for (size_t i = k; i < s->axis; i++) {                                                          \
-        if (!name##_worse(in, indices[0], (int32_t)i)) continue;                                      \
-        indices[0] = (int32_t)i;                                                                      \
-        name##_sink(in, indices, k, 0);                                                               \
-      }                                                                                               \
-      for (size_t left = k; left-- > 1;) {                                                            \
-        int32_t worst = indices[0];                                                                   \
-        indices[0] = indices[left], indices[left] = worst;                                            \
-        name##_sink(in, indices, left, 0);                                                            \
-      }                                                                                               \
-      for (size_t i = 0; i < k; i++) values[i] = in[indices[i]];                                      \
-    }                                                                                                 \
+/* Keeps the k best so far as a heap whose root is the worst of them, then empties it from the back. Of equal values NNAPI puts
+ * the one with the larger index first (TFLite the other way round). */
+#define DEFINE_TOPK(name, T)                                                                                                \
+  static bool name##_worse(const T *row, int32_t a, int32_t b) { return row[a] < row[b] || (!(row[b] < row[a]) && a < b); } \
+  static void name##_sink(const T *row, int32_t *heap, size_t size, size_t at) {                                            \
+    for (;;) {                                                                                                              \
+      size_t least = at, child = 2 * at + 1;                                                                                \
+      if (child < size && name##_worse(row, heap[child], heap[least])) least = child;                                       \
+      if (child + 1 < size && name##_worse(row, heap[child + 1], heap[least])) least = child + 1;                           \
+      if (least == at) return;                                                                                              \
+      int32_t moved = heap[at];                                                                                             \
+      heap[at] = heap[least], heap[least] = moved, at = least;                                                              \
+    }                                                                                                                       \
+  }                                                                                                                         \
+  static void name(const Slices *s, const T *in, T *values, int32_t *indices) {                                             \
+    size_t k = s->inner;                                                                                                    \
+    for (size_t o = 0; o < s->outer; o++, in += s->axis, values += k, indices += k) {                                       \
+      for (size_t i = 0; i < k; i++) indices[i] = (int32_t)i;                                                               \
+      for (size_t i = k / 2; i-- > 0;) name##_sink(in, indices, k, i);                                                      \
+      for (size_t i = k; i < s->axis; i++) {                                                                                \
+        if (!name##_worse(in, indices[0], (int32_t)i)) continue;                                                            \
+        indices[0] = (int32_t)i;                                                                                            \
+        name##_sink(in, indices, k, 0);                                                                                     \
+      }                                                                                                                     \
+      for (size_t left = k; left-- > 1;) {                                                                                  \
+        int32_t worst = indices[0];                                                                                         \
+        indices[0] = indices[left], indices[left] = worst;                                                                  \
+        name##_sink(in, indices, left, 0);                                                                                  \
+      }                                                                                                                     \
+      for (size_t i = 0; i < k; i++) values[i] = in[indices[i]];                                                            \
+    }                                                                                                                       \
   }
 DEFINE_TOPK(topk_float, float)
 DEFINE_TOPK(topk_i32, int32_t)

@@ -13,12 +13,11 @@ static int copy_execute(SnnNode *node) {
 }
 
 static int reshape_validate(SnnNode *node) {
-  static const SnnTypeLevel levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 1}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 1},
-                                        {ANEURALNETWORKS_TENSOR_FLOAT16, 3}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, 4},
-                                        {ANEURALNETWORKS_TENSOR_INT32, 6}, SNN_NO_TYPE};
+  static const SnnTypeLevel levels[] = {SNN_FLOATS_AND_BYTES(1), {ANEURALNETWORKS_TENSOR_INT32, 6}, SNN_NO_TYPE};
   int level = snn_type_level(node, 0, levels);
   if (level < 0 || !snn_signature(node, node->in[0]->type, "TI", "T")) return SNN_INVALID;
-  if (!snn_check_rank(node, node->in[0], "the input", 1, 4) || !snn_check_rank(node, node->in[1], "the shape", 1, 1)) return SNN_INVALID;
+  if (!snn_check_rank(node, node->in[0], "the input", 1, 4) || !snn_check_rank(node, node->in[1], "the shape", 1, 1))
+    return SNN_INVALID;
   if (!snn_check_same_quantization(node, node->in[0], node->out[0])) return SNN_INVALID;
   return level;
 }
@@ -26,7 +25,8 @@ static int reshape_validate(SnnNode *node) {
 static int reshape_prepare(SnnNode *node) {
   const int32_t *shape;
   size_t count, elements;
-  if (!snn_check_rank(node, node->in[0], "the input", 1, 4) || !snn_check_rank(node, node->in[1], "the shape", 1, 1)) return SNN_BAD;
+  if (!snn_check_rank(node, node->in[0], "the input", 1, 4) || !snn_check_rank(node, node->in[1], "the shape", 1, 1))
+    return SNN_BAD;
   SNN_CHECK(node, snn_count(node->in[0], &elements), "the input is too large");
   SNN_TRY(snn_get_i32s(node, 1, &shape, &count));
   SNN_CHECK(node, count >= 1 && count <= SNN_MAX_RANK, "the new rank %zu is not 1 to %d", count, SNN_MAX_RANK);
@@ -45,7 +45,8 @@ static int reshape_prepare(SnnNode *node) {
     SNN_CHECK(node, product <= UINT32_MAX, "the new shape is too large");
   }
   if (stretched >= 0) {
-    SNN_CHECK(node, product > 0 && elements % product == 0, "%zu elements do not divide into %llu", elements, (unsigned long long)product);
+    SNN_CHECK(node, product > 0 && elements % product == 0, "%zu elements do not divide into %llu", elements,
+              (unsigned long long)product);
     dims[stretched] = (uint32_t)(elements / product);
     product *= dims[stretched];
   }
@@ -54,9 +55,7 @@ static int reshape_prepare(SnnNode *node) {
 }
 
 static int squeeze_validate(SnnNode *node) {
-  static const SnnTypeLevel levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 2}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 2},
-                                        {ANEURALNETWORKS_TENSOR_FLOAT16, 3}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, 4},
-                                        SNN_NO_TYPE};
+  static const SnnTypeLevel levels[] = {SNN_FLOATS_AND_BYTES(2), SNN_NO_TYPE};
   int level = snn_type_level(node, 0, levels);
   if (level < 0 || !snn_signature(node, node->in[0]->type, "TI~", "T")) return SNN_INVALID;
   if (!snn_check_rank(node, node->in[0], "the input", 1, 4)) return SNN_INVALID;
@@ -91,9 +90,7 @@ static int squeeze_prepare(SnnNode *node) {
 }
 
 static int expand_dims_validate(SnnNode *node) {
-  static const SnnTypeLevel levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 3}, {ANEURALNETWORKS_TENSOR_FLOAT16, 3},
-                                        {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 3}, {ANEURALNETWORKS_TENSOR_INT32, 3},
-                                        {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, 4}, SNN_NO_TYPE};
+  static const SnnTypeLevel levels[] = {SNN_FLOATS_AND_BYTES(3), {ANEURALNETWORKS_TENSOR_INT32, 3}, SNN_NO_TYPE};
   int level = snn_type_level(node, 0, levels);
   if (level < 0 || !snn_signature(node, node->in[0]->type, "Ti", "T")) return SNN_INVALID;
   if (!snn_check_rank(node, node->in[0], "the input", 1, SNN_MAX_RANK - 1)) return SNN_INVALID;
@@ -115,13 +112,17 @@ static int expand_dims_prepare(SnnNode *node) {
 /* --- shapes as data --- */
 
 static int rank_validate(SnnNode *node) {
-  static const SnnTypeLevel levels[] = {
-      {ANEURALNETWORKS_TENSOR_FLOAT32, 4},       {ANEURALNETWORKS_TENSOR_FLOAT16, 4},
-      {ANEURALNETWORKS_TENSOR_INT32, 4},         {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 4},
-      {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, 4}, {ANEURALNETWORKS_TENSOR_QUANT16_SYMM, 4},
-      {ANEURALNETWORKS_TENSOR_BOOL8, 4},         {ANEURALNETWORKS_TENSOR_QUANT8_SYMM_PER_CHANNEL, 4},
-      {ANEURALNETWORKS_TENSOR_QUANT16_ASYMM, 4}, {ANEURALNETWORKS_TENSOR_QUANT8_SYMM, 4},
-      SNN_NO_TYPE};
+  static const SnnTypeLevel levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 4},
+                                        {ANEURALNETWORKS_TENSOR_FLOAT16, 4},
+                                        {ANEURALNETWORKS_TENSOR_INT32, 4},
+                                        {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 4},
+                                        {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, 4},
+                                        {ANEURALNETWORKS_TENSOR_QUANT16_SYMM, 4},
+                                        {ANEURALNETWORKS_TENSOR_BOOL8, 4},
+                                        {ANEURALNETWORKS_TENSOR_QUANT8_SYMM_PER_CHANNEL, 4},
+                                        {ANEURALNETWORKS_TENSOR_QUANT16_ASYMM, 4},
+                                        {ANEURALNETWORKS_TENSOR_QUANT8_SYMM, 4},
+                                        SNN_NO_TYPE};
   int level = snn_type_level(node, 0, levels);
   return level < 0 || !snn_signature(node, node->in[0]->type, "T", "i") ? SNN_INVALID : level;
 }

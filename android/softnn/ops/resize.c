@@ -7,8 +7,8 @@
 /* One output position of one direction: the two input positions around it and the second one's share. */
 typedef struct {
   uint32_t lower, upper;
-  float share;    /* of `upper` */
-  int64_t share_10; /* the same in 1/1024 */
+  float share;      /* of `upper` */
+  int32_t share_10; /* the same in 1/1024 */
 } Tap;
 
 typedef struct {
@@ -32,16 +32,13 @@ static int validate_form(SnnNode *node, const SnnTypeLevel *levels, const char *
 }
 
 static int bilinear_validate(SnnNode *node) {
-  static const SnnTypeLevel levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 1}, {ANEURALNETWORKS_TENSOR_FLOAT16, 3},
-                                        {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 3}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, 4},
-                                        SNN_NO_TYPE};
+  static const SnnTypeLevel levels[] = {
+      SNN_FLOATS(1), {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 3}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, 4}, SNN_NO_TYPE};
   return validate_form(node, levels, "Tii|bbb", "Tff|bbb");
 }
 
 static int nearest_validate(SnnNode *node) {
-  static const SnnTypeLevel levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 3}, {ANEURALNETWORKS_TENSOR_FLOAT16, 3},
-                                        {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 3}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, 4},
-                                        SNN_NO_TYPE};
+  static const SnnTypeLevel levels[] = {SNN_FLOATS_AND_BYTES(3), SNN_NO_TYPE};
   return validate_form(node, levels, "Tiib|bb", "Tffb|bb");
 }
 
@@ -120,7 +117,8 @@ static void integer_taps(Tap *taps, uint32_t in, uint32_t out, bool align, bool 
     lower = lower < 0 ? 0 : lower > last ? last : lower;
     taps[i].lower = (uint32_t)lower;
     taps[i].upper = (uint32_t)(upper > last ? last : upper);
-    taps[i].share_10 = position - 1024 * lower;
+    /* Outside the image both are the edge, and the share, which may be any size there, does not matter. */
+    taps[i].share_10 = taps[i].lower == taps[i].upper ? 0 : (int32_t)(position - 1024 * lower);
   }
 }
 
@@ -135,41 +133,41 @@ static int bilinear_prepare(SnnNode *node) {
 }
 
 /* Four neighbours of one pixel, in the order of TFLite's sum. */
-#define DEFINE_BILINEAR(name, T, mix)                                                                     \
-  static void name(void *arg, size_t begin, size_t end) {                                                 \
-    const SnnNode *node = arg;                                                                            \
-    const Resize *r = node->params;                                                                       \
-    const T *in = node->in[0]->data;                                                                      \
-    T *out = (T *)node->out[0]->data + begin * r->out_w * r->pixel;                                       \
-    const Tap *columns = r->taps + r->out_h;                                                              \
-    size_t row = r->in_w * r->pixel;                                                                      \
-    for (size_t line = begin; line < end; line++) {                                                       \
-      const T *image = in + line / r->out_h * r->in_h * row;                                              \
-      const Tap *y = &r->taps[line % r->out_h];                                                           \
-      const T *above = image + y->lower * row, *below = image + y->upper * row;                           \
-      for (uint32_t i = 0; i < r->out_w; i++, out += r->pixel) {                                          \
-        const Tap *x = &columns[i];                                                                       \
-        size_t left = x->lower * r->pixel, right = x->upper * r->pixel;                                   \
-        for (size_t c = 0; c < r->pixel; c++) {                                                           \
-          out[c] = mix(above[left + c], below[left + c], above[right + c], below[right + c], y, x);       \
-        }                                                                                                 \
-      }                                                                                                   \
-    }                                                                                                     \
+#define DEFINE_BILINEAR(name, T, mix)                                                               \
+  static void name(void *arg, size_t begin, size_t end) {                                           \
+    const SnnNode *node = arg;                                                                      \
+    const Resize *r = node->params;                                                                 \
+    const T *in = node->in[0]->data;                                                                \
+    T *out = (T *)node->out[0]->data + begin * r->out_w * r->pixel;                                 \
+    const Tap *columns = r->taps + r->out_h;                                                        \
+    size_t pixel = r->pixel, row = r->in_w * pixel, width = r->out_w;                               \
+    for (size_t line = begin; line < end; line++) {                                                 \
+      const T *image = in + line / r->out_h * r->in_h * row;                                        \
+      const Tap y = r->taps[line % r->out_h];                                                       \
+      const T *above = image + y.lower * row, *below = image + y.upper * row;                       \
+      for (uint32_t i = 0; i < width; i++, out += pixel) {                                          \
+        const Tap x = columns[i];                                                                   \
+        size_t left = x.lower * pixel, right = x.upper * pixel;                                     \
+        for (size_t c = 0; c < pixel; c++) {                                                        \
+          out[c] = mix(above[left + c], below[left + c], above[right + c], below[right + c], y, x); \
+        }                                                                                           \
+      }                                                                                             \
+    }                                                                                               \
   }
 
-static inline float mix_float(float a, float b, float c, float d, const Tap *y, const Tap *x) {
-  return a * (1 - y->share) * (1 - x->share) + b * y->share * (1 - x->share) + c * (1 - y->share) * x->share + d * y->share * x->share;
+static inline float mix_float(float a, float b, float c, float d, Tap y, Tap x) {
+  return a * (1 - y.share) * (1 - x.share) + b * y.share * (1 - x.share) + c * (1 - y.share) * x.share + d * y.share * x.share;
 }
 
-static inline uint8_t mix_u8(uint8_t a, uint8_t b, uint8_t c, uint8_t d, const Tap *y, const Tap *x) {
+static inline uint8_t mix_u8(uint8_t a, uint8_t b, uint8_t c, uint8_t d, Tap y, Tap x) {
   float mixed = mix_float(a, b, c, d, y, x) + .5f;
   return mixed >= 255 ? 255 : mixed <= 0 ? 0 : (uint8_t)mixed;
 }
 
-static inline int8_t mix_s8(int8_t a, int8_t b, int8_t c, int8_t d, const Tap *y, const Tap *x) {
-  int64_t dy = y->share_10, dx = x->share_10;
-  int64_t sum = a * (1024 - dy) * (1024 - dx) + b * dy * (1024 - dx) + c * (1024 - dy) * dx + d * dy * dx;
-  int64_t mixed = (sum + (sum > 0 ? 1 << 19 : -(1 << 19))) / (1 << 20);
+static inline int8_t mix_s8(int8_t a, int8_t b, int8_t c, int8_t d, Tap y, Tap x) {
+  int32_t dy = y.share_10, dx = x.share_10;
+  int32_t sum = a * (1024 - dy) * (1024 - dx) + b * dy * (1024 - dx) + c * (1024 - dy) * dx + d * dy * dx;
+  int32_t mixed = (sum + (sum > 0 ? 1 << 19 : -(1 << 19))) / (1 << 20);
   return (int8_t)(mixed < -128 ? -128 : mixed > 127 ? 127 : mixed);
 }
 
@@ -229,7 +227,9 @@ static int nearest_execute(SnnNode *node) {
 }
 
 const SnnOperation snn_resize_operations[] = {
-    {ANEURALNETWORKS_RESIZE_BILINEAR, "RESIZE_BILINEAR", 1, bilinear_validate, bilinear_prepare, bilinear_execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_RESIZE_NEAREST_NEIGHBOR, "RESIZE_NEAREST_NEIGHBOR", 3, nearest_validate, nearest_prepare, nearest_execute, 0},
+    {ANEURALNETWORKS_RESIZE_BILINEAR, "RESIZE_BILINEAR", 1, bilinear_validate, bilinear_prepare, bilinear_execute,
+     SNN_F16_BY_F32},
+    {ANEURALNETWORKS_RESIZE_NEAREST_NEIGHBOR, "RESIZE_NEAREST_NEIGHBOR", 3, nearest_validate, nearest_prepare, nearest_execute,
+     0},
     {0},
 };

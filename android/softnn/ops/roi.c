@@ -12,13 +12,13 @@ typedef struct {
 } Regions;
 
 static int validate_regions(SnnNode *node, const char *plain, const char *quantised) {
-  static const SnnTypeLevel levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 3}, {ANEURALNETWORKS_TENSOR_FLOAT16, 3},
-                                        {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 3}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, 4},
-                                        SNN_NO_TYPE};
+  static const SnnTypeLevel levels[] = {SNN_FLOATS_AND_BYTES(3), SNN_NO_TYPE};
   int level = snn_type_level(node, 0, levels);
-  if (level < 0 || !snn_signature(node, node->in[0]->type, snn_is_quant8(node->in[0]->type) ? quantised : plain, "T")) return SNN_INVALID;
+  if (level < 0 || !snn_signature(node, node->in[0]->type, snn_is_quant8(node->in[0]->type) ? quantised : plain, "T"))
+    return SNN_INVALID;
   if (!snn_check_rank(node, node->in[0], "the input", 4, 4) || !snn_check_rank(node, node->in[ROIS], "the regions", 2, 2) ||
-      !snn_check_rank(node, node->in[BATCHES], "the batch indices", 1, 1)) return SNN_INVALID;
+      !snn_check_rank(node, node->in[BATCHES], "the batch indices", 1, 1))
+    return SNN_INVALID;
   return snn_check_box_scale(node, node->in[ROIS], "the regions") ? level : SNN_INVALID;
 }
 
@@ -35,7 +35,8 @@ static int read_regions(SnnNode *node, uint32_t nchw_input, Regions *r) {
   float stride_h, stride_w;
   if (!snn_check_rank(node, in, "the input", 4, 4)) return SNN_BAD;
   SNN_CHECK(node, rois->rank == 2 && rois->dims[1] == 4, "the regions are not [n, 4]");
-  SNN_CHECK(node, batches->rank == 1 && batches->dims[0] == rois->dims[0], "there are not as many batch indices as regions, %u", rois->dims[0]);
+  SNN_CHECK(node, batches->rank == 1 && batches->dims[0] == rois->dims[0], "there are not as many batch indices as regions, %u",
+            rois->dims[0]);
   SNN_TRY(snn_get_bool(node, nchw_input, &nchw));
   SNN_TRY(snn_get_i32(node, OUT_H, &h));
   SNN_TRY(snn_get_i32(node, OUT_W, &w));
@@ -58,16 +59,18 @@ typedef struct {
 static int read_region(SnnNode *node, const Regions *r, size_t index, Region *region) {
   const SnnTensor *rois = node->in[ROIS];
   int32_t batch = ((const int32_t *)node->in[BATCHES]->data)[index];
-  SNN_CHECK(node, batch >= 0 && (uint32_t)batch < r->in.n, "batch index %d of region %zu lies outside 0 to %d", batch, index, (int)r->in.n - 1);
+  SNN_CHECK(node, batch >= 0 && (uint32_t)batch < r->in.n, "batch index %d of region %zu lies outside 0 to %d", batch, index,
+            (int)r->in.n - 1);
   *region = (Region){snn_real(rois, 4 * index) * r->scale_w, snn_real(rois, 4 * index + 1) * r->scale_h,
                      snn_real(rois, 4 * index + 2) * r->scale_w, snn_real(rois, 4 * index + 3) * r->scale_h,
                      (size_t)batch * (size_t)r->in.by_n};
   /* The slack is for coordinates and strides that were rounded to float16. */
   float width = (float)r->in.w * 1.001f, height = (float)r->in.h * 1.001f;
-  SNN_CHECK(node, region->x1 >= 0 && region->y1 >= 0 && region->x1 <= region->x2 && region->y1 <= region->y2 && region->x2 <= width &&
-                      region->y2 <= height,
-            "region %zu from (%g, %g) to (%g, %g) does not lie in %u x %u", index, (double)region->x1, (double)region->y1, (double)region->x2,
-            (double)region->y2, r->in.w, r->in.h);
+  SNN_CHECK(node,
+            region->x1 >= 0 && region->y1 >= 0 && region->x1 <= region->x2 && region->y1 <= region->y2 && region->x2 <= width &&
+                region->y2 <= height,
+            "region %zu from (%g, %g) to (%g, %g) does not lie in %u x %u", index, (double)region->x1, (double)region->y1,
+            (double)region->x2, (double)region->y2, r->in.w, r->in.h);
   return SNN_OK;
 }
 
@@ -80,7 +83,8 @@ static int roi_align_prepare(SnnNode *node) {
   SNN_TRY(read_regions(node, 9, &r));
   SNN_TRY(snn_get_i32(node, 7, &r.samples_h));
   SNN_TRY(snn_get_i32(node, 8, &r.samples_w));
-  SNN_CHECK(node, r.samples_h >= 0 && r.samples_w >= 0, "the numbers of samples %d and %d are not both 0 or more", r.samples_h, r.samples_w);
+  SNN_CHECK(node, r.samples_h >= 0 && r.samples_w >= 0, "the numbers of samples %d and %d are not both 0 or more", r.samples_h,
+            r.samples_w);
   Regions *params = snn_params(node, sizeof(r));
   if (!params) return SNN_NO_MEMORY;
   *params = r;
@@ -104,7 +108,7 @@ static Between between(float position, uint32_t size, ptrdiff_t stride) {
 typedef struct {
   float x, y, step_x, step_y; /* start, and size of an output pixel */
   uint32_t rows, columns;
-  SnnMultiplier mean;         /* 8-bit */
+  SnnMultiplier mean; /* 8-bit */
 } Samples;
 
 static Samples sample_region(const Regions *r, const Region *region) {
@@ -117,25 +121,25 @@ static Samples sample_region(const Regions *r, const Region *region) {
 }
 
 /* Adds up the samples of one output pixel, all channels. 8-bit weights are in 1/255. */
-#define DEFINE_ALIGN(name, T, Sum, WEIGHT)                                                                     \
+#define DEFINE_ALIGN(name, T, Sum, WEIGHT)                                                                                \
   static void name(const Regions *r, const Samples *s, uint32_t i, uint32_t j, const T *image, int32_t zero, Sum *sums) { \
-    (void)zero;                                                                                                \
-    for (uint32_t c = 0; c < r->in.c; c++) sums[c] = 0;                                                        \
-    for (uint32_t m = 0; m < s->rows; m++) {                                                                   \
-      float y = s->y + s->step_y * ((float)i + ((float)m + .5f) / (float)s->rows);                             \
-      Between v = between(y, r->in.h, r->in.by_h);                                                             \
-      for (uint32_t n = 0; n < s->columns; n++) {                                                              \
-        float x = s->x + s->step_x * ((float)j + ((float)n + .5f) / (float)s->columns);                        \
-        Between h = between(x, r->in.w, r->in.by_w);                                                           \
-        Sum a = WEIGHT((1 - h.share) * (1 - v.share)), b = WEIGHT(h.share * (1 - v.share));                    \
-        Sum d = WEIGHT((1 - h.share) * v.share), e = WEIGHT(h.share * v.share);                                \
-        const T *above = image + v.at, *below = image + v.next;                                                \
-        for (uint32_t c = 0; c < r->in.c; c++, above += r->in.by_c, below += r->in.by_c) {                     \
-          sums[c] += a * (above[h.at] - (Sum)zero) + b * (above[h.next] - (Sum)zero) + d * (below[h.at] - (Sum)zero) + \
-                     e * (below[h.next] - (Sum)zero);                                                          \
-        }                                                                                                      \
-      }                                                                                                        \
-    }                                                                                                          \
+    (void)zero;                                                                                                           \
+    for (uint32_t c = 0; c < r->in.c; c++) sums[c] = 0;                                                                   \
+    for (uint32_t m = 0; m < s->rows; m++) {                                                                              \
+      float y = s->y + s->step_y * ((float)i + ((float)m + .5f) / (float)s->rows);                                        \
+      Between v = between(y, r->in.h, r->in.by_h);                                                                        \
+      for (uint32_t n = 0; n < s->columns; n++) {                                                                         \
+        float x = s->x + s->step_x * ((float)j + ((float)n + .5f) / (float)s->columns);                                   \
+        Between h = between(x, r->in.w, r->in.by_w);                                                                      \
+        Sum a = WEIGHT((1 - h.share) * (1 - v.share)), b = WEIGHT(h.share * (1 - v.share));                               \
+        Sum d = WEIGHT((1 - h.share) * v.share), e = WEIGHT(h.share * v.share);                                           \
+        const T *above = image + v.at, *below = image + v.next;                                                           \
+        for (uint32_t c = 0; c < r->in.c; c++, above += r->in.by_c, below += r->in.by_c) {                                \
+          sums[c] += a * (above[h.at] - (Sum)zero) + b * (above[h.next] - (Sum)zero) + d * (below[h.at] - (Sum)zero) +    \
+                     e * (below[h.next] - (Sum)zero);                                                                     \
+        }                                                                                                                 \
+      }                                                                                                                   \
+    }                                                                                                                     \
   }
 #define PLAIN_WEIGHT(w) (w)
 #define BYTE_WEIGHT(w) ((int32_t)roundf((w) * 255.f))
@@ -143,7 +147,8 @@ DEFINE_ALIGN(align_float, float, float, PLAIN_WEIGHT)
 DEFINE_ALIGN(align_u8, uint8_t, int32_t, BYTE_WEIGHT)
 DEFINE_ALIGN(align_s8, int8_t, int32_t, BYTE_WEIGHT)
 
-static void align_pixel(SnnNode *node, const Regions *r, const Region *region, const Samples *s, uint32_t i, uint32_t j, size_t at) {
+static void align_pixel(SnnNode *node, const Regions *r, const Region *region, const Samples *s, uint32_t i, uint32_t j,
+                        size_t at) {
   const SnnTensor *in = node->in[0], *out = node->out[0];
   if (in->type == ANEURALNETWORKS_TENSOR_FLOAT32) {
     float *sums = node->scratch, *to = (float *)out->data + at;
@@ -153,11 +158,13 @@ static void align_pixel(SnnNode *node, const Regions *r, const Region *region, c
   }
   int32_t *sums = node->scratch, lo, hi;
   uint8_t *to = (uint8_t *)out->data + at;
-  if (in->type == ANEURALNETWORKS_TENSOR_QUANT8_ASYMM) align_u8(r, s, i, j, (const uint8_t *)in->data + region->image, in->zero_point, sums);
+  if (in->type == ANEURALNETWORKS_TENSOR_QUANT8_ASYMM)
+    align_u8(r, s, i, j, (const uint8_t *)in->data + region->image, in->zero_point, sums);
   else align_s8(r, s, i, j, (const int8_t *)in->data + region->image, in->zero_point, sums);
   snn_quantized_limits(out->type, &lo, &hi);
   for (uint32_t c = 0; c < r->in.c; c++) {
-    to[c * (size_t)r->out.by_c] = (uint8_t)snn_clamp(snn_clamp(snn_multiply(sums[c], s->mean), -65536, 65536) + out->zero_point, lo, hi);
+    to[c * (size_t)r->out.by_c] =
+        (uint8_t)snn_clamp(snn_clamp(snn_multiply(sums[c], s->mean), -65536, 65536) + out->zero_point, lo, hi);
   }
 }
 
@@ -208,19 +215,19 @@ static Range covered(float step, uint32_t index, int32_t start, uint32_t size) {
   return (Range){begin >= (float)size ? size : (uint32_t)begin, end >= (float)size ? size : (uint32_t)end};
 }
 
-#define DEFINE_LARGEST(name, T)                                                                                   \
-  static void name(const Regions *r, Range y, Range x, const T *image, int32_t zero, T *to) {                     \
-    for (uint32_t c = 0; c < r->in.c; c++) {                                                                      \
-      const T *channel = image + c * (size_t)r->in.by_c;                                                          \
-      T largest = (T)zero; /* of an empty range */                                                                \
-      for (uint32_t h = y.begin; h < y.end; h++) {                                                                \
-        for (uint32_t w = x.begin; w < x.end; w++) {                                                              \
-          T value = channel[h * (size_t)r->in.by_h + w * (size_t)r->in.by_w];                                     \
-          if ((h == y.begin && w == x.begin) || value > largest) largest = value;                                 \
-        }                                                                                                         \
-      }                                                                                                           \
-      to[c * (size_t)r->out.by_c] = largest;                                                                      \
-    }                                                                                                             \
+#define DEFINE_LARGEST(name, T)                                                               \
+  static void name(const Regions *r, Range y, Range x, const T *image, int32_t zero, T *to) { \
+    for (uint32_t c = 0; c < r->in.c; c++) {                                                  \
+      const T *channel = image + c * (size_t)r->in.by_c;                                      \
+      T largest = (T)zero; /* of an empty range */                                            \
+      for (uint32_t h = y.begin; h < y.end; h++) {                                            \
+        for (uint32_t w = x.begin; w < x.end; w++) {                                          \
+          T value = channel[h * (size_t)r->in.by_h + w * (size_t)r->in.by_w];                 \
+          if ((h == y.begin && w == x.begin) || value > largest) largest = value;             \
+        }                                                                                     \
+      }                                                                                       \
+      to[c * (size_t)r->out.by_c] = largest;                                                  \
+    }                                                                                         \
   }
 DEFINE_LARGEST(largest_float, float)
 DEFINE_LARGEST(largest_u8, uint8_t)
@@ -258,15 +265,15 @@ static int roi_pooling_execute(SnnNode *node) {
 /* --- HEATMAP_MAX_KEYPOINT --- */
 
 static int heatmap_validate(SnnNode *node) {
-  static const SnnTypeLevel levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 3}, {ANEURALNETWORKS_TENSOR_FLOAT16, 3},
-                                        {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 3}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, 4},
-                                        SNN_NO_TYPE};
+  static const SnnTypeLevel levels[] = {SNN_FLOATS_AND_BYTES(3), SNN_NO_TYPE};
   int level = snn_type_level(node, 0, levels);
   if (level < 0) return level;
   bool quantised = snn_is_quant8(node->in[0]->type);
   if (!snn_signature(node, node->in[0]->type, quantised ? "TQb" : "TTb", quantised ? "TQ" : "TT")) return SNN_INVALID;
-  if (!snn_check_rank(node, node->in[0], "the heatmaps", 4, 4) || !snn_check_rank(node, node->in[1], "the boxes", 2, 2)) return SNN_INVALID;
-  if (!snn_check_box_scale(node, node->in[1], "the boxes") || !snn_check_box_scale(node, node->out[1], "the keypoints")) return SNN_INVALID;
+  if (!snn_check_rank(node, node->in[0], "the heatmaps", 4, 4) || !snn_check_rank(node, node->in[1], "the boxes", 2, 2))
+    return SNN_INVALID;
+  if (!snn_check_box_scale(node, node->in[1], "the boxes") || !snn_check_box_scale(node, node->out[1], "the keypoints"))
+    return SNN_INVALID;
   return level;
 }
 
@@ -327,7 +334,8 @@ static void keypoint(SnnNode *node, const SnnView *view, uint32_t box, uint32_t 
   float grid[3][3], dx = 0, dy = 0, score = best;
   for (int i = -1; i <= 1; i++) {
     for (int j = -1; j <= 1; j++) {
-      grid[i + 1][j + 1] = snn_real(in, base + neighbour(top, i, size) * (size_t)view->by_h + neighbour(left, j, size) * (size_t)view->by_w);
+      grid[i + 1][j + 1] =
+          snn_real(in, base + neighbour(top, i, size) * (size_t)view->by_h + neighbour(left, j, size) * (size_t)view->by_w);
     }
   }
   refine(grid, in->type == ANEURALNETWORKS_TENSOR_FLOAT16 ? 1e-3f : 1e-5f, &dx, &dy, &score);
@@ -350,7 +358,8 @@ static int heatmap_execute(SnnNode *node) {
 
 const SnnOperation snn_roi_operations[] = {
     {ANEURALNETWORKS_ROI_ALIGN, "ROI_ALIGN", 3, roi_align_validate, roi_align_prepare, roi_align_execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_ROI_POOLING, "ROI_POOLING", 3, roi_pooling_validate, roi_pooling_prepare, roi_pooling_execute, SNN_F16_BY_F32},
+    {ANEURALNETWORKS_ROI_POOLING, "ROI_POOLING", 3, roi_pooling_validate, roi_pooling_prepare, roi_pooling_execute,
+     SNN_F16_BY_F32},
     {ANEURALNETWORKS_HEATMAP_MAX_KEYPOINT, "HEATMAP_MAX_KEYPOINT", 3, heatmap_validate, heatmap_prepare, heatmap_execute, 0},
     {0},
 };

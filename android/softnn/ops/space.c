@@ -9,8 +9,7 @@ static int move_execute(SnnNode *node) {
 }
 
 static int validate_image(SnnNode *node, int first_level, const char *inputs, uint32_t nchw) {
-  const SnnTypeLevel levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, first_level}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, first_level},
-                                 {ANEURALNETWORKS_TENSOR_FLOAT16, 3}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, 4}, SNN_NO_TYPE};
+  const SnnTypeLevel levels[] = {SNN_FLOATS_AND_BYTES(first_level), SNN_NO_TYPE};
   int level = snn_type_level(node, 0, levels);
   if (level < 0 || !snn_signature(node, node->in[0]->type, inputs, "T")) return SNN_INVALID;
   if (!snn_check_rank(node, node->in[0], "the input", 4, 4)) return SNN_INVALID;
@@ -39,7 +38,8 @@ static int read_block(SnnNode *node, uint32_t *block) {
   return SNN_OK;
 }
 
-/* Pixel (y * block + i, x * block + j) becomes channel (i * block + j) * channels + c of pixel (y, x). `small` has the small pixels. */
+/* Pixel (y * block + i, x * block + j) becomes channel (i * block + j) * channels + c of pixel (y, x). `small` has the small
+ * pixels. */
 static void block_move(SnnMove *move, uint32_t block, const SnnView *small, const SnnView *deep, bool to_depth) {
   const struct {
     size_t extent;
@@ -160,9 +160,10 @@ static int space_to_batch_prepare(SnnNode *node) {
   SNN_CHECK(node, paddings->rank == 2 && paddings->dims[0] == 2 && paddings->dims[1] == 2, "the paddings are not [2, 2]");
   SNN_TRY(snn_get_i32s(node, 2, &pad, &count));
   for (int i = 0; i < 4; i++) SNN_CHECK(node, pad[i] >= 0, "padding %d is negative", pad[i]);
-  uint64_t h = (uint64_t)b.in.h + (uint32_t)pad[0] + (uint32_t)pad[1], w = (uint64_t)b.in.w + (uint32_t)pad[2] + (uint32_t)pad[3];
-  SNN_CHECK(node, h % b.block[0] == 0 && w % b.block[1] == 0, "blocks of %u x %u do not divide the padded %llu x %llu", b.block[0], b.block[1],
-            (unsigned long long)h, (unsigned long long)w);
+  uint64_t h = (uint64_t)b.in.h + (uint32_t)pad[0] + (uint32_t)pad[1],
+           w = (uint64_t)b.in.w + (uint32_t)pad[2] + (uint32_t)pad[3];
+  SNN_CHECK(node, h % b.block[0] == 0 && w % b.block[1] == 0, "blocks of %u x %u do not divide the padded %llu x %llu",
+            b.block[0], b.block[1], (unsigned long long)h, (unsigned long long)w);
   uint64_t area = (uint64_t)b.block[0] * b.block[1];
   SNN_CHECK(node, area <= UINT32_MAX, "blocks of %u x %u are too large", b.block[0], b.block[1]);
   SNN_TRY(snn_set_view(node, 0, nchw, b.in.n * area, h / b.block[0], w / b.block[1], b.in.c, &b.out));
@@ -193,13 +194,15 @@ static int space_to_batch_execute(SnnNode *node) {
   for (uint32_t i = 0; i < b->block[0]; i++) {
     for (uint32_t j = 0; j < b->block[1]; j++) {
       size_t y, x;
-      size_t rows = inside(b->block[0], i, b->top, b->in.h, b->out.h, &y), columns = inside(b->block[1], j, b->left, b->in.w, b->out.w, &x);
+      size_t rows = inside(b->block[0], i, b->top, b->in.h, b->out.h, &y),
+             columns = inside(b->block[1], j, b->left, b->in.w, b->out.w, &x);
       if (rows == 0 || columns == 0) continue;
       SnnMove move = {0};
-      ptrdiff_t in_y = (ptrdiff_t)(y * b->block[0] + i) - (ptrdiff_t)b->top, in_x = (ptrdiff_t)(x * b->block[1] + j) - (ptrdiff_t)b->left;
+      ptrdiff_t in_y = (ptrdiff_t)(y * b->block[0] + i) - (ptrdiff_t)b->top,
+                in_x = (ptrdiff_t)(x * b->block[1] + j) - (ptrdiff_t)b->left;
       move.from_start = in_y * b->in.by_h + in_x * b->in.by_w;
-      move.to_start = ((ptrdiff_t)i * (ptrdiff_t)b->block[1] + (ptrdiff_t)j) * (ptrdiff_t)b->in.n * b->out.by_n + (ptrdiff_t)y * b->out.by_h +
-                      (ptrdiff_t)x * b->out.by_w;
+      move.to_start = ((ptrdiff_t)i * (ptrdiff_t)b->block[1] + (ptrdiff_t)j) * (ptrdiff_t)b->in.n * b->out.by_n +
+                      (ptrdiff_t)y * b->out.by_h + (ptrdiff_t)x * b->out.by_w;
       snn_move_dim(&move, b->in.n, b->in.by_n, b->out.by_n);
       snn_move_dim(&move, rows, b->in.by_h * (ptrdiff_t)b->block[0], b->out.by_h);
       snn_move_dim(&move, columns, b->in.by_w * (ptrdiff_t)b->block[1], b->out.by_w);
@@ -214,9 +217,7 @@ static int space_to_batch_execute(SnnNode *node) {
 /* --- CHANNEL_SHUFFLE --- */
 
 static int channel_shuffle_validate(SnnNode *node) {
-  static const SnnTypeLevel levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 3}, {ANEURALNETWORKS_TENSOR_FLOAT16, 3},
-                                        {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 3}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, 4},
-                                        SNN_NO_TYPE};
+  static const SnnTypeLevel levels[] = {SNN_FLOATS_AND_BYTES(3), SNN_NO_TYPE};
   int level = snn_type_level(node, 0, levels);
   if (level < 0 || !snn_signature(node, node->in[0]->type, "Tii", "T")) return SNN_INVALID;
   if (!snn_check_rank(node, node->in[0], "the input", 1, 4)) return SNN_INVALID;
@@ -231,7 +232,8 @@ static int channel_shuffle_prepare(SnnNode *node) {
   SNN_TRY(snn_get_i32(node, 1, &groups));
   SNN_TRY(snn_get_i32(node, 2, &value));
   if (!snn_axis(node, value, in->rank, &axis)) return SNN_BAD;
-  SNN_CHECK(node, groups > 0 && in->dims[axis] % (uint32_t)groups == 0, "%d groups do not divide %u channels", groups, in->dims[axis]);
+  SNN_CHECK(node, groups > 0 && in->dims[axis] % (uint32_t)groups == 0, "%d groups do not divide %u channels", groups,
+            in->dims[axis]);
   SNN_TRY(snn_set_shape_like(node, 0, in));
   SnnMove *move = snn_params(node, sizeof(*move));
   if (!move) return SNN_NO_MEMORY;
@@ -253,8 +255,10 @@ static int channel_shuffle_prepare(SnnNode *node) {
 const SnnOperation snn_space_operations[] = {
     {ANEURALNETWORKS_SPACE_TO_DEPTH, "SPACE_TO_DEPTH", 1, space_depth_validate, space_to_depth_prepare, move_execute, 0},
     {ANEURALNETWORKS_DEPTH_TO_SPACE, "DEPTH_TO_SPACE", 1, space_depth_validate, depth_to_space_prepare, move_execute, 0},
-    {ANEURALNETWORKS_SPACE_TO_BATCH_ND, "SPACE_TO_BATCH_ND", 2, space_to_batch_validate, space_to_batch_prepare, space_to_batch_execute, 0},
-    {ANEURALNETWORKS_BATCH_TO_SPACE_ND, "BATCH_TO_SPACE_ND", 2, batch_to_space_validate, batch_to_space_prepare, move_execute, 0},
+    {ANEURALNETWORKS_SPACE_TO_BATCH_ND, "SPACE_TO_BATCH_ND", 2, space_to_batch_validate, space_to_batch_prepare,
+     space_to_batch_execute, 0},
+    {ANEURALNETWORKS_BATCH_TO_SPACE_ND, "BATCH_TO_SPACE_ND", 2, batch_to_space_validate, batch_to_space_prepare, move_execute,
+     0},
     {ANEURALNETWORKS_CHANNEL_SHUFFLE, "CHANNEL_SHUFFLE", 3, channel_shuffle_validate, channel_shuffle_prepare, move_execute, 0},
     {0},
 };

@@ -2,9 +2,7 @@
 #include "../shape.h"
 
 static int transpose_validate(SnnNode *node) {
-  static const SnnTypeLevel levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 2}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 2},
-                                        {ANEURALNETWORKS_TENSOR_FLOAT16, 3}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, 4},
-                                        SNN_NO_TYPE};
+  static const SnnTypeLevel levels[] = {SNN_FLOATS_AND_BYTES(2), SNN_NO_TYPE};
   int level = snn_type_level(node, 0, levels);
   if (level < 0 || !snn_signature(node, node->in[0]->type, "TI~", "T")) return SNN_INVALID;
   if (!snn_check_rank(node, node->in[0], "the input", 1, 4)) return SNN_INVALID;
@@ -44,12 +42,11 @@ static int transpose_prepare(SnnNode *node) {
 }
 
 static int reverse_validate(SnnNode *node) {
-  static const SnnTypeLevel levels[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 7}, {ANEURALNETWORKS_TENSOR_FLOAT16, 7},
-                                        {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 7}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, 7},
-                                        {ANEURALNETWORKS_TENSOR_INT32, 7}, SNN_NO_TYPE};
+  static const SnnTypeLevel levels[] = {SNN_FLOATS_AND_BYTES(7), {ANEURALNETWORKS_TENSOR_INT32, 7}, SNN_NO_TYPE};
   int level = snn_type_level(node, 0, levels);
   if (level < 0 || !snn_signature(node, node->in[0]->type, "TI", "T")) return SNN_INVALID;
-  if (!snn_check_rank(node, node->in[0], "the input", 1, 8) || !snn_check_rank(node, node->in[1], "the axis", 1, 1)) return SNN_INVALID;
+  if (!snn_check_rank(node, node->in[0], "the input", 1, 8) || !snn_check_rank(node, node->in[1], "the axis", 1, 1))
+    return SNN_INVALID;
   return snn_check_same_quantization(node, node->in[0], node->out[0]) ? level : SNN_INVALID;
 }
 
