@@ -61,6 +61,22 @@ SnnFMatrix snn_fmatrix_at(const SnnKernels *kernels, const void *memory, size_t 
   return (SnnFMatrix){(uint32_t)n, (uint32_t)k, memory, (const float *)((const char *)memory + weights), lo, hi};
 }
 
+SnnQMatrix snn_qmatrix_part(const SnnKernels *kernels, const SnnQMatrix *matrix, uint32_t first, uint32_t count) {
+  SnnQMatrix part = *matrix;
+  part.n = count;
+  part.weights = (const char *)matrix->weights + first * snn_converted_bytes(kernels, matrix->k);
+  part.bias += first;
+  return part;
+}
+
+SnnFMatrix snn_fmatrix_part(const SnnFMatrix *matrix, uint32_t first, uint32_t count) {
+  SnnFMatrix part = *matrix;
+  part.n = count;
+  part.weights += (size_t)first * matrix->k;
+  part.bias += first;
+  return part;
+}
+
 /* One column (output channel): element number k of depth goes to unit k / unit, place k % unit. */
 typedef struct {
   char *panel;

@@ -176,6 +176,9 @@ SnnQDepthwise snn_qdepthwise_at(const SnnKernels *kernels, const void *memory, s
                                 SnnStored input_form, const SnnRequant *requant);
 /* Tells packed forms apart (for snn_packed). */
 uint32_t snn_packing_tag(const SnnKernels *kernels);
+/* Columns [first, first + count) of a product; `first` must be a multiple of the panel width. */
+SnnQMatrix snn_qmatrix_part(const SnnKernels *kernels, const SnnQMatrix *matrix, uint32_t first, uint32_t count);
+SnnFMatrix snn_fmatrix_part(const SnnFMatrix *matrix, uint32_t first, uint32_t count);
 /* Bytes of one converted row. */
 size_t snn_converted_bytes(const SnnKernels *kernels, size_t k);
 

@@ -112,6 +112,13 @@ void *snn_packed(SnnNode *node, uint32_t tag, size_t bytes, bool *fresh);
 /* Runs fn(arg, begin, end) over [0, count) in slices of `grain` at least (the last may be smaller), on several threads where the
  * settings allow it. Slices must not write to the same place; which thread takes which slice must not change the result. */
 void snn_parallel(SnnNode *node, size_t count, size_t grain, void (*fn)(void *arg, size_t begin, size_t end), void *arg);
+/* How many threads that may be; in prepare, too, where scratch for each is asked for. */
+uint32_t snn_threads(const SnnNode *node);
+/* The same for slices that need room of their own: `worker` is below snn_workers (1 without threads), which prepare asks for when it
+ * sizes the scratch. Two slices at the same time have different workers. */
+typedef void (*SnnSliceFunction)(void *arg, uint32_t worker, size_t begin, size_t end);
+uint32_t snn_workers(const SnnNode *node);
+void snn_parallel_by_worker(SnnNode *node, size_t count, size_t grain, SnnSliceFunction fn, void *arg);
 
 /* --- control flow: `input` is the position of an operand of type MODEL (lifetime SNN_SUBGRAPH) --- */
 /* The referenced model's inputs and outputs as it declares them (0 = unknown); in all three steps. */

@@ -28,8 +28,8 @@ typedef struct {
   uint32_t phase_rows, phase_columns; /* transposed: how many phases; else 1 and 1 */
   size_t packed_step;                 /* bytes of one packed matrix: phase i, group g is number i * groups + g */
   const void *packed;                 /* NULL while the weights are not constant */
-  uint32_t tile_rows;
-  size_t tile_bytes, converted_bytes; /* raw rows; converted rows and their sums */
+  uint32_t tile_rows, threads;
+  size_t tile_bytes, converted_bytes; /* for each thread: raw rows; converted rows and their sums */
   size_t nhwc_in, nhwc_out, packed_at, tiles_at; /* in the scratch memory */
 } Conv;
 
@@ -148,7 +148,7 @@ static int plan_scratch(SnnNode *node, Conv *conv, size_t packed_bytes) {
   SNN_CHECK(node, packed_bytes < SIZE_MAX / 2 - at, "the working memory is too large");
   if (!snn_weights_constant(node)) at += packed_bytes;
   conv->tiles_at = at;
-  snn_scratch(node, at + conv->tile_bytes + conv->converted_bytes);
+  snn_scratch(node, at + conv->threads * (conv->tile_bytes + conv->converted_bytes));
   return SNN_OK;
 }
 
@@ -218,6 +218,7 @@ static int finish(SnnNode *node, Conv *conv) {
   SNN_TRY(snn_set_image(node, &conv->window, channels));
   conv->phase_rows = conv->transposed ? smaller(y->stride, y->out) : 1;
   conv->phase_columns = conv->transposed ? smaller(x->stride, x->out) : 1;
+  conv->threads = snn_threads(node);
   SNN_TRY(plan_products(node, conv));
   return build(node, conv);
 }
@@ -261,15 +262,24 @@ static int prepare_transposed(SnnNode *node) {
 
 /* --- execute --- */
 
+/* One phase. It is cut into parts of `part` positions, and of `part_columns` output channels where there are few positions. */
 typedef struct {
   const Conv *conv;
   Phase phase;
   const char *in;
-  char *out;
-  const char *packed; /* of this phase */
+  char *out, *tiles;
+  const char *packed;
+  size_t count, part;
+  uint32_t part_columns;
+} Job;
+
+/* The working memory of a part. */
+typedef struct {
+  const Job *job;
   char *tile, *converted;
   int32_t *sums;
-} Job;
+  uint32_t first, columns; /* of each group's output channels */
+} Part;
 
 /* Rows as they are multiplied or converted. */
 typedef struct {
@@ -288,41 +298,42 @@ static SnnSource source_of(const Job *job) {
 }
 
 /* Quantised rows are gathered right as they are converted, if bytes stay bytes. */
-static Rows gather_rows(const Job *job, SnnSource source, uint32_t group, size_t p, uint32_t count) {
-  const Conv *conv = job->conv;
+static Rows gather_rows(const Part *part, SnnSource source, uint32_t group, size_t p, uint32_t count) {
+  const Conv *conv = part->job->conv;
+  size_t depth = part->job->phase.depth;
   bool converts = conv->quantized && conv->kernels->q_element == 1;
-  char *to = converts ? job->converted : job->tile;
-  size_t stride = converts ? snn_converted_bytes(conv->kernels, job->phase.depth) : job->phase.depth * conv->element;
+  char *to = converts ? part->converted : part->tile;
+  size_t stride = converts ? snn_converted_bytes(conv->kernels, depth) : depth * conv->element;
   source.in += group * source.tap;
   conv->kernels->gather(&source, to, stride, p, count);
   return (Rows){to, stride};
 }
 
-static void multiply_quantized(const Job *job, uint32_t group, Rows rows, SnnTile *tile) {
-  const Conv *conv = job->conv;
-  size_t depth = job->phase.depth;
-  const char *packed = job->packed + group * conv->packed_step;
-  SnnQMatrix matrix = snn_qmatrix_at(conv->kernels, packed, conv->group_out, depth, conv->weight_form);
-  int32_t *sums = matrix.row_factor ? job->sums : NULL;
-  size_t stride = snn_converted_bytes(conv->kernels, depth);
+static void multiply_quantized(const Part *part, uint32_t group, Rows rows, SnnTile *tile) {
+  const Conv *conv = part->job->conv;
+  size_t depth = part->job->phase.depth, stride = snn_converted_bytes(conv->kernels, depth);
+  const char *packed = part->job->packed + group * conv->packed_step;
+  SnnQMatrix whole = snn_qmatrix_at(conv->kernels, packed, conv->group_out, depth, conv->weight_form);
+  SnnQMatrix matrix = snn_qmatrix_part(conv->kernels, &whole, part->first, part->columns);
+  int32_t *sums = matrix.row_factor ? part->sums : NULL;
   bool ready = conv->kernels->q_element == 1 && snn_flip(conv->in_form) == 0 && rows.stride == stride && sums == NULL;
-  if (!ready) conv->kernels->q_convert(job->converted, (const uint8_t *)rows.first, rows.stride, tile->rows, depth, conv->in_form, sums);
+  if (!ready) conv->kernels->q_convert(part->converted, (const uint8_t *)rows.first, rows.stride, tile->rows, depth, conv->in_form, sums);
   SnnRequant requant = conv->requant;
-  size_t first = (size_t)group * conv->group_out;
+  size_t first = (size_t)group * conv->group_out + part->first;
   requant.multiplier += first;
   requant.left += first;
   requant.right += first;
-  tile->a = ready ? rows.first : job->converted;
+  tile->a = ready ? rows.first : part->converted;
   tile->a_stride = stride;
-  tile->row_sums = job->sums;
+  tile->row_sums = part->sums;
   conv->kernels->q_multiply(&matrix, &requant, tile);
 }
 
-static void multiply_float(const Job *job, uint32_t group, Rows rows, SnnTile *tile) {
-  const Conv *conv = job->conv;
-  size_t depth = job->phase.depth;
-  const char *packed = job->packed + group * conv->packed_step;
-  SnnFMatrix matrix = snn_fmatrix_at(conv->kernels, packed, conv->group_out, depth, conv->lo, conv->hi);
+static void multiply_float(const Part *part, uint32_t group, Rows rows, SnnTile *tile) {
+  const Conv *conv = part->job->conv;
+  const char *packed = part->job->packed + group * conv->packed_step;
+  SnnFMatrix whole = snn_fmatrix_at(conv->kernels, packed, conv->group_out, part->job->phase.depth, conv->lo, conv->hi);
+  SnnFMatrix matrix = snn_fmatrix_part(&whole, part->first, part->columns);
   tile->a = rows.first;
   tile->a_stride = rows.stride;
   conv->kernels->f_multiply[conv->float_kernel](&matrix, tile);
@@ -336,8 +347,8 @@ static bool rows_lie_ready(const Conv *conv, const Phase *phase) {
 }
 
 /* Positions begin..end, numbered through all batches, lines and columns of the phase. */
-static void run(void *arg, size_t begin, size_t end) {
-  const Job *job = arg;
+static void run_positions(const Part *part, size_t begin, size_t end) {
+  const Job *job = part->job;
   const Conv *conv = job->conv;
   const Direction *y = &job->phase.y, *x = &job->phase.x;
   SnnSource source = source_of(job);
@@ -349,21 +360,57 @@ static void run(void *arg, size_t begin, size_t end) {
     /* Only without steps do rows of the output follow each other evenly. */
     if (!even && count > columns - column) count = (uint32_t)(columns - column);
     size_t oy = (size_t)y->start + line * (size_t)y->out_step, ox = (size_t)x->start + column * (size_t)x->out_step;
-    char *out = job->out + ((batch * conv->out.height + oy) * conv->out.width + ox) * out_pixel;
+    char *out = job->out + ((batch * conv->out.height + oy) * conv->out.width + ox) * out_pixel + part->first * conv->element;
     for (uint32_t g = 0; g < conv->groups; g++) {
-      Rows rows = ready ? (Rows){job->in + p * source.pixel, source.pixel} : gather_rows(job, source, g, p, count);
+      Rows rows = ready ? (Rows){job->in + p * source.pixel, source.pixel} : gather_rows(part, source, g, p, count);
       SnnTile tile = {.rows = count, .out = out + (size_t)g * conv->group_out * conv->element, .out_stride = out_pixel * (size_t)x->out_step};
-      if (conv->quantized) multiply_quantized(job, g, rows, &tile);
-      else multiply_float(job, g, rows, &tile);
+      if (conv->quantized) multiply_quantized(part, g, rows, &tile);
+      else multiply_float(part, g, rows, &tile);
     }
     p += count;
   }
 }
 
+/* Parts [begin, end). */
+static void run_parts(void *arg, size_t begin, size_t end) {
+  const Job *job = arg;
+  const Conv *conv = job->conv;
+  for (size_t i = begin; i < end; i++) {
+    char *tile = job->tiles + i * (conv->tile_bytes + conv->converted_bytes), *converted = tile + conv->tile_bytes;
+    size_t sums = snn_align(conv->tile_rows * sizeof(int32_t), 64);
+    Part part = {job, tile, converted, (int32_t *)(void *)(converted + conv->converted_bytes - sums), 0, conv->group_out};
+    size_t first = i * job->part, past = first + job->part;
+    if (job->part_columns < conv->group_out) {
+      part.first = (uint32_t)i * job->part_columns;
+      part.columns = conv->group_out - part.first < job->part_columns ? conv->group_out - part.first : job->part_columns;
+      first = 0, past = job->count;
+    }
+    run_positions(&part, first, past < job->count ? past : job->count);
+  }
+}
+
+/* Cuts a phase into at most as many parts as there are threads, none of them too small to be worth one. */
+static size_t cut(const Conv *conv, Job *job) {
+  enum { WORTH = 1 << 20 }; /* multiplications */
+  size_t height = conv->quantized ? conv->kernels->q_rows : conv->kernels->f_rows;
+  size_t width = conv->quantized ? conv->kernels->q_columns : conv->kernels->f_columns;
+  uint64_t work = (uint64_t)job->count * job->phase.depth * conv->out.channels;
+  size_t parts = work / WORTH < conv->threads ? (size_t)(work / WORTH) + 1 : conv->threads;
+  job->part_columns = conv->group_out;
+  job->part = job->count;
+  if (parts < 2) return 1;
+  if (job->count >= parts * height) {
+    job->part = snn_align((job->count + parts - 1) / parts, height);
+    return (job->count + job->part - 1) / job->part;
+  }
+  job->part_columns = (uint32_t)snn_align((conv->group_out + parts - 1) / parts, width);
+  return (conv->group_out + job->part_columns - 1) / job->part_columns;
+}
+
 static int execute(SnnNode *node) {
   const Conv *conv = node->params;
   char *scratch = node->scratch;
-  Job job = {.conv = conv, .in = node->in[CONV_INPUT]->data, .out = node->out[0]->data, .tile = scratch + conv->tiles_at};
+  Job job = {.conv = conv, .in = node->in[CONV_INPUT]->data, .out = node->out[0]->data, .tiles = scratch + conv->tiles_at};
   const char *packed = conv->packed;
   if (conv->window.nchw) {
     snn_nchw_to_nhwc(scratch + conv->nhwc_in, job.in, &conv->window.in, conv->element);
@@ -374,13 +421,11 @@ static int execute(SnnNode *node) {
     pack_all(conv, node, scratch + conv->packed_at);
     packed = scratch + conv->packed_at;
   }
-  job.converted = job.tile + conv->tile_bytes;
-  job.sums = (int32_t *)(void *)(job.converted + conv->converted_bytes) - snn_align(conv->tile_rows * sizeof(int32_t), 64) / sizeof(int32_t);
   for (uint32_t i = 0; i < conv->phase_rows * conv->phase_columns; i++) {
     job.phase = phase_of(conv, i);
     job.packed = packed + (size_t)i * conv->groups * conv->packed_step;
-    size_t count = (size_t)conv->out.batch * job.phase.y.steps.count * job.phase.x.steps.count;
-    if (count > 0) snn_parallel(node, count, count, run, &job);
+    job.count = (size_t)conv->out.batch * job.phase.y.steps.count * job.phase.x.steps.count;
+    if (job.count > 0) snn_parallel(node, cut(conv, &job), 1, run_parts, &job);
   }
   if (conv->window.nchw) snn_nhwc_to_nchw(node->out[0]->data, job.out, &conv->out, conv->element);
   return SNN_OK;

@@ -21,6 +21,7 @@ typedef struct {
   size_t taps, listed;  /* filter height * width; the same padded for the kernels */
   const void *packed;   /* quantised; NULL while the weights are not constant */
   size_t nhwc_in, nhwc_out, repeated, packed_at, zeros, pointers; /* in the scratch memory */
+  uint32_t threads;
   size_t line;          /* bytes of one line of the input, with as many channels as the output */
 } Depthwise;
 
@@ -50,7 +51,8 @@ static int plan_scratch(SnnNode *node, Depthwise *dw, size_t packed_bytes) {
   dw->zeros = at;
   at += snn_align(dw->line, 64);
   dw->pointers = at;
-  snn_scratch(node, at + dw->listed * sizeof(char *));
+  dw->threads = snn_threads(node);
+  snn_scratch(node, at + dw->threads * dw->listed * sizeof(char *));
   return SNN_OK;
 }
 
@@ -109,13 +111,14 @@ typedef struct {
   const char *in; /* one image, with as many channels as the output */
   char *out;      /* one image */
   const char *zeros;
-  const char **taps;
+  const char **taps;      /* a list for each part */
+  size_t part;            /* lines */
   const float *weights, *bias;
   SnnQDepthwise packed;
 } Job;
 
 /* Lists the taps of output position (line, column) and computes `pixels` positions from there on; they must read the same taps. */
-static void run_pixels(const Job *job, size_t line, size_t column, uint32_t pixels) {
+static void run_pixels(const Job *job, const char **taps, size_t line, size_t column, uint32_t pixels) {
   const Depthwise *dw = job->dw;
   const SnnAxis *y = &dw->window.y, *x = &dw->window.x;
   size_t pixel = (size_t)dw->out.channels * dw->element;
@@ -125,18 +128,17 @@ static void run_pixels(const Job *job, size_t line, size_t column, uint32_t pixe
     const char *from = iy >= 0 && iy < y->in ? job->in + (size_t)iy * dw->line : job->zeros;
     int64_t ix = ix0;
     for (int32_t kx = 0; kx < x->filter; kx++, ix += x->dilation) {
-      job->taps[t++] = ix >= 0 && ix < x->in ? from + (size_t)ix * pixel : job->zeros;
+      taps[t++] = ix >= 0 && ix < x->in ? from + (size_t)ix * pixel : job->zeros;
     }
   }
-  for (; t < dw->listed; t++) job->taps[t] = job->taps[0];
-  SnnPixels run = {job->taps, (uint32_t)dw->taps, (size_t)x->stride * pixel, pixels, dw->out.channels,
+  for (; t < dw->listed; t++) taps[t] = taps[0];
+  SnnPixels run = {taps, (uint32_t)dw->taps, (size_t)x->stride * pixel, pixels, dw->out.channels,
                    job->out + (line * dw->out.width + column) * pixel, pixel};
   if (dw->quantized) dw->kernels->q_depthwise(&job->packed, &run);
   else dw->kernels->f_depthwise[dw->float_kernel](job->weights, job->bias, dw->lo, dw->hi, &run);
 }
 
-static void run_lines(void *arg, size_t begin, size_t end) {
-  const Job *job = arg;
+static void run_lines(const Job *job, const char **taps, size_t begin, size_t end) {
   const Depthwise *dw = job->dw;
   const SnnAxis *x = &dw->window.x;
   /* Columns whose taps all lie inside are one run; those at the edges go one by one. */
@@ -145,9 +147,18 @@ static void run_lines(void *arg, size_t begin, size_t end) {
   size_t width = dw->out.width, inner = (size_t)first < width ? (size_t)first : width;
   size_t outer = past < first ? inner : (size_t)past < width ? (size_t)past : width;
   for (size_t line = begin; line < end; line++) {
-    for (size_t column = 0; column < inner; column++) run_pixels(job, line, column, 1);
-    if (outer > inner) run_pixels(job, line, inner, (uint32_t)(outer - inner));
-    for (size_t column = outer; column < width; column++) run_pixels(job, line, column, 1);
+    for (size_t column = 0; column < inner; column++) run_pixels(job, taps, line, column, 1);
+    if (outer > inner) run_pixels(job, taps, line, inner, (uint32_t)(outer - inner));
+    for (size_t column = outer; column < width; column++) run_pixels(job, taps, line, column, 1);
+  }
+}
+
+/* Parts [begin, end). */
+static void run_parts(void *arg, size_t begin, size_t end) {
+  const Job *job = arg;
+  for (size_t i = begin; i < end; i++) {
+    size_t first = i * job->part, past = first + job->part;
+    run_lines(job, job->taps + i * job->dw->listed, first, past < job->dw->out.height ? past : job->dw->out.height);
   }
 }
 
@@ -183,6 +194,10 @@ int snn_depthwise_execute(SnnNode *node) {
   }
   size_t in_image = (size_t)dw->window.in.height * dw->window.in.width * dw->window.in.channels;
   size_t out_image = (size_t)dw->out.height * dw->out.width * dw->out.channels, times = dw->out.channels / dw->window.in.channels;
+  enum { WORTH = 1 << 17 }; /* multiplications that are worth a thread */
+  uint64_t work = (uint64_t)out_image * dw->taps;
+  size_t threads = work / WORTH < dw->threads ? (size_t)(work / WORTH) + 1 : dw->threads;
+  job.part = (dw->out.height + threads - 1) / threads;
   for (uint32_t b = 0; b < dw->out.batch; b++) {
     job.in = in + b * in_image * dw->element;
     job.out = out + b * out_image * dw->element;
@@ -190,7 +205,7 @@ int snn_depthwise_execute(SnnNode *node) {
       repeat_channels(scratch + dw->repeated, job.in, in_image, times, dw->element);
       job.in = scratch + dw->repeated;
     }
-    snn_parallel(node, dw->out.height, dw->out.height, run_lines, &job);
+    snn_parallel(node, (dw->out.height + job.part - 1) / job.part, 1, run_parts, &job);
   }
   if (dw->window.nchw) snn_nhwc_to_nchw(node->out[0]->data, out, &dw->out, dw->element);
   return SNN_OK;

@@ -107,6 +107,17 @@ static int prepare(SnnNode *node) {
   return build(node, &fc);
 }
 
+/* --- execute: threads share the units --- */
+
+typedef struct {
+  const FullyConnected *fc;
+  SnnQMatrix whole;
+  SnnFMatrix float_whole;
+  SnnTile tile; /* of all units; quantised: int32 products */
+  uint8_t *out;
+  uint32_t part; /* units */
+} Job;
+
 /* round-half-away(sum * scale) + zero point, clamped. */
 static uint8_t finish(const FullyConnected *fc, int32_t sum) {
   double real = sum * fc->scale, whole = trunc(real), rest = real - whole;
@@ -114,21 +125,57 @@ static uint8_t finish(const FullyConnected *fc, int32_t sum) {
   return (uint8_t)(int32_t)(whole < fc->low ? fc->low : whole > fc->high ? fc->high : whole);
 }
 
-static void multiply_quantized(const SnnNode *node, const FullyConnected *fc, const void *packed) {
+static void run_quantized(const Job *job, uint32_t first, uint32_t count) {
+  const FullyConnected *fc = job->fc;
+  SnnQMatrix matrix = snn_qmatrix_part(fc->kernels, &job->whole, first, count);
+  SnnTile tile = job->tile;
+  int32_t *products = (int32_t *)tile.out + first;
+  tile.out = products;
+  fc->kernels->q_multiply(&matrix, NULL, &tile);
+  for (uint32_t row = 0; row < tile.rows; row++) {
+    size_t start = (size_t)row * fc->units;
+    for (uint32_t i = 0; i < count; i++) job->out[start + first + i] = finish(fc, products[start + i]);
+  }
+}
+
+static void run_float(const Job *job, uint32_t first, uint32_t count) {
+  SnnFMatrix matrix = snn_fmatrix_part(&job->float_whole, first, count);
+  SnnTile tile = job->tile;
+  tile.out = (float *)tile.out + first;
+  job->fc->kernels->f_multiply[job->fc->float_kernel](&matrix, &tile);
+}
+
+static void run_parts(void *arg, size_t begin, size_t end) {
+  const Job *job = arg;
+  for (size_t i = begin; i < end; i++) {
+    uint32_t first = (uint32_t)i * job->part, left = job->fc->units - first, count = left < job->part ? left : job->part;
+    if (job->fc->quantized) run_quantized(job, first, count);
+    else run_float(job, first, count);
+  }
+}
+
+static void share_units(SnnNode *node, Job *job) {
+  enum { WORTH = 1 << 18 }; /* multiplications that are worth a thread */
+  const FullyConnected *fc = job->fc;
+  uint32_t width = fc->quantized ? fc->kernels->q_columns : fc->kernels->f_columns, threads = snn_threads(node);
+  uint64_t work = (uint64_t)job->tile.rows * fc->units * fc->depth;
+  size_t parts = work / WORTH < threads ? (size_t)(work / WORTH) + 1 : threads;
+  job->part = (uint32_t)snn_align((fc->units + parts - 1) / parts, width);
+  snn_parallel(node, (fc->units + job->part - 1) / job->part, 1, run_parts, job);
+}
+
+static void execute_quantized(SnnNode *node, const FullyConnected *fc, const void *packed) {
   char *scratch = node->scratch, *converted = scratch + fc->converted_at;
-  int32_t *sums = (int32_t *)(void *)(scratch + fc->sums_at), *products = (int32_t *)(void *)(scratch + fc->products_at);
-  size_t stride = snn_converted_bytes(fc->kernels, fc->depth);
-  SnnQMatrix matrix = snn_qmatrix_at(fc->kernels, packed, fc->units, fc->depth, fc->weight_form);
+  int32_t *sums = (int32_t *)(void *)(scratch + fc->sums_at);
+  Job job = {.fc = fc, .whole = snn_qmatrix_at(fc->kernels, packed, fc->units, fc->depth, fc->weight_form), .out = node->out[0]->data};
   const uint8_t *in = node->in[INPUT]->data;
-  uint8_t *out = node->out[0]->data;
   for (uint32_t row = 0; row < fc->batch; row += fc->tile_rows) {
     uint32_t rows = fc->batch - row < fc->tile_rows ? fc->batch - row : fc->tile_rows;
-    fc->kernels->q_convert(converted, in + (size_t)row * fc->depth, fc->depth, rows, fc->depth, fc->in_form, matrix.row_factor ? sums : NULL);
-    SnnTile tile = {converted, stride, rows, sums, products, fc->units * sizeof(int32_t)};
-    fc->kernels->q_multiply(&matrix, NULL, &tile);
-    size_t count = (size_t)rows * fc->units;
-    for (size_t i = 0; i < count; i++) out[i] = finish(fc, products[i]);
-    out += count;
+    fc->kernels->q_convert(converted, in + (size_t)row * fc->depth, fc->depth, rows, fc->depth, fc->in_form, job.whole.row_factor ? sums : NULL);
+    job.tile = (SnnTile){converted, snn_converted_bytes(fc->kernels, fc->depth), rows, sums, scratch + fc->products_at,
+                         fc->units * sizeof(int32_t)};
+    share_units(node, &job);
+    job.out += (size_t)rows * fc->units;
   }
 }
 
@@ -140,12 +187,12 @@ static int execute(SnnNode *node) {
     packed = node->scratch;
   }
   if (fc->quantized) {
-    multiply_quantized(node, fc, packed);
+    execute_quantized(node, fc, packed);
     return SNN_OK;
   }
-  SnnFMatrix matrix = snn_fmatrix_at(fc->kernels, packed, fc->units, fc->depth, fc->lo, fc->hi);
-  SnnTile tile = {node->in[INPUT]->data, fc->depth * sizeof(float), fc->batch, NULL, node->out[0]->data, fc->units * sizeof(float)};
-  fc->kernels->f_multiply[fc->float_kernel](&matrix, &tile);
+  Job job = {.fc = fc, .float_whole = snn_fmatrix_at(fc->kernels, packed, fc->units, fc->depth, fc->lo, fc->hi)};
+  job.tile = (SnnTile){node->in[INPUT]->data, fc->depth * sizeof(float), fc->batch, NULL, node->out[0]->data, fc->units * sizeof(float)};
+  share_units(node, &job);
   return SNN_OK;
 }
 
