@@ -343,19 +343,41 @@ class AdbServer:
         return self.ask(f"{_of(serial, transport_id)}:get-state", 1.0)
 
     def connect_device(self, serial: str, seconds: float = CONNECT_SECONDS) -> None:
-        """`adb connect HOST:PORT`.
+        """`adb connect HOST:PORT`; returns when the phone can be used.
 
         Raises:
             DeviceNotFoundError: Nobody listens there.
+            DeviceStateError: It is connected, but does not become usable.
         """
-        answer = self.ask(f"host:connect:{serial}", seconds)
-        if not re.match(r"(already )?connected to", answer):
-            raise DeviceNotFoundError(answer, serial=serial, advice="Is the device on, and its adb port open?")
+        end = time.monotonic() + seconds
+        while True:
+            answer = self.ask(f"host:connect:{serial}", max(0.1, end - time.monotonic()))
+            if not re.match(r"(already )?connected to", answer):
+                raise DeviceNotFoundError(answer, serial=serial, advice="Is the device on, and its adb port open?")
+            # "already connected" may speak of a connection that the server is just about to drop.
+            if self._wait_for_state(serial, "device", min(end, time.monotonic() + 2.0)):
+                return
+            if time.monotonic() >= end:
+                found = self._listed_state(serial)
+                raise DeviceStateError(
+                    f"is {found or 'gone'} after connecting", serial=serial, advice=_ADVICE.get(found, ""), state=found
+                )
 
     def disconnect_device(self, serial: str) -> None:
-        """`adb disconnect HOST:PORT`; quiet if it is not connected."""
+        """`adb disconnect HOST:PORT`; returns when the server has forgotten it. Quiet if it is not connected."""
         with contextlib.suppress(AdbServerError, DeviceLostError, DeviceTimeoutError):
             self.ask(f"host:disconnect:{serial}")
+            self._wait_for_state(serial, "", time.monotonic() + 2.0)
+
+    def _listed_state(self, serial: str) -> str:
+        return next((device.state for device in self.devices() if device.serial == serial), "")
+
+    def _wait_for_state(self, serial: str, state: str, end: float) -> bool:
+        while self._listed_state(serial) != state:
+            if time.monotonic() >= end:
+                return False
+            time.sleep(0.01)
+        return True
 
     def open(self, serial: str, service: str, seconds: float = OPEN_SECONDS, transport_id: int | None = None) -> Stream:
         """A stream to a service on the phone (`exec:ls`, `sync:`).
