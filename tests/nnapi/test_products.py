@@ -309,3 +309,28 @@ def test_factors_above_one(kernels: Nnapi) -> None:
         extra = [1] if axis == 3 else []
         want = Case(op, [x, w, b], y, options | (dict(depth_multiplier=1) if extra else {})).expected()
         agree(kernels, code, [x, w, b, SAME, 1, 1, *extra, 0], y, want, depth=3)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_threads_change_nothing(api: Nnapi, dtype: str) -> None:
+    """Layers large enough to be shared: by positions, by output channels, by lines."""
+    generator = np.random.default_rng(7)
+    x = stored(generator, dtype, (1, 37, 41, 48))
+    few = stored(generator, dtype, (1, 3, 3, 700))
+    layers: list[tuple[int, Value, tuple[int, ...], int, tuple[int, ...], list[int | bool]]] = [
+        (CONV_2D, x, (90, 3, 3, 48), 0, (1, 37, 41, 90), [SAME, 1, 1, 0]),
+        (CONV_2D, few, (1000, 1, 1, 700), 0, (1, 3, 3, 1000), [SAME, 1, 1, 0]),
+        (DEPTHWISE_CONV_2D, x, (1, 5, 5, 48), 3, (1, 37, 41, 48), [SAME, 1, 1, 1, 0]),
+    ]
+    if dtype != "per_channel":
+        flat = Value(few.data.reshape(9, 700), few.scale, few.zero_point)
+        layers.append((FULLY_CONNECTED, flat, (500, 700), 0, (9, 500), [0]))
+    for code, source, shape, axis, out, scalars in layers:
+        depth = int(np.prod(shape)) // shape[axis]
+        w, b, y = weighted(generator, dtype, source, shape, axis, depth, out)
+        results = []
+        for threads in (1, 3):
+            assert api.configure(feature_level=8, threads=threads) == 0
+            results.append(product(api, code, [source, w, b, *scalars], y))
+        assert len(np.unique(results[0])) > 20
+        np.testing.assert_array_equal(*results)
