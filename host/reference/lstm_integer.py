@@ -161,7 +161,8 @@ def build_integer_cell(node: Node, inputs: Sequence[Array | None]) -> IntegerCel
     normalised = optional(inputs, 21) is not None
 
     def gate(place: int) -> IntegerGate:
-        inner = _intermediate(node, place)[0]
+        # Without layer normalisation the gates' sums are Q3.12, whatever the intermediate tensors say.
+        inner = _intermediate(node, place)[0] if normalised else np.float32(2.0**-12)
         weights = [operand(node, inputs, 1 + place, "weights"), operand(node, inputs, 5 + place, "recurrent weights")]
         scales = [np.float32(scale_of(node, tensor_in(node, 1 + place + 4 * i))) for i in range(2)]
         bias = operand(node, inputs, 12 + place, "bias").astype(np.int64)
