@@ -224,9 +224,10 @@ static const Handler HANDLERS[] = {
     {NTK_BYE, true, handle_bye},
 };
 
-/* A worker died between two requests, and the session with it: the host learns it from the first answer. */
-static bool mourn(NtkSession *session) {
+/* A worker died between two requests, and the session with it: the host learns it from the first answer, unless it begins anew. */
+static bool mourn(NtkSession *session, uint16_t kind) {
   NtkWatch *watch = session->watch;
+  if (kind == NTK_HELLO) watch->obituary[0] = '\0';
   if (watch->obituary[0] == '\0') return true;
   ntk_fail(session, NTK_STATUS_CRASHED, watch->obituary_code, "%s", watch->obituary);
   watch->obituary[0] = '\0';
@@ -234,7 +235,7 @@ static bool mourn(NtkSession *session) {
 }
 
 static void dispatch(NtkSession *session, const NtkHeader *header) {
-  if (!mourn(session)) return;
+  if (!mourn(session, header->kind)) return;
   if (header->status != 0 || header->code != 0) {
     ntk_fail(session, NTK_STATUS_MALFORMED, 0, "a request with status %u and code %d (both are 0 in requests)", header->status,
              (int)header->code);

@@ -121,6 +121,10 @@ def test_a_worker_that_dies_between_requests(start: Start, number: int) -> None:
     with pytest.raises(ShimCrashedError, match=f"died of signal {number} in no request"):
         compute(shim.client)
     works(shim.client)
+    (worker,) = children(shim.process.pid)
+    os.kill(worker, number)
+    wait_until(lambda: children(shim.process.pid) not in ([worker], []))
+    works(shim.client)  # it begins with a hello: nothing is lost that the host still counts on
 
 
 def test_a_worker_that_dies_in_the_middle_of_a_request(start: Start) -> None:
