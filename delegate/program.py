@@ -536,7 +536,7 @@ def lower_partition(plan: Plan, partition: Partition, side: SideFile | None = No
     )
 
 
-# -- the wire format ---------------------------------------------------------------------------------------------------
+# -- the wire format ------------------------------------------------------------------------------------------------
 
 
 def serialize(models: Sequence[ProgramModel], feature_level: int, name: str) -> bytes:
@@ -615,7 +615,7 @@ def _write_operand(b: Any, operand: ProgramOperand) -> int:
     return int(wire.OperandEnd(b))
 
 
-# -- the self-check ----------------------------------------------------------------------------------------------------
+# -- the self-check -------------------------------------------------------------------------------------------------
 
 
 def verify(model: ProgramModel, feature_level: int) -> None:

@@ -32,7 +32,7 @@ class NodeSelection:
             numeric = first.isdigit() and (last.isdigit() if dash else True) and (subgraph.isdigit() if colon else True)
             if numeric:
                 ranges.append((int(subgraph or 0), int(first), int(last or first)))
-            elif not colon and entry[0].isalpha():
+            elif not colon and entry[0].isalpha() and entry.replace("_", "").isalnum():
                 ops.add(entry)
             else:
                 raise ValueError(

@@ -71,7 +71,7 @@ def _axis(value: int, rank: int) -> int:
     return value % rank
 
 
-# -- the same shape, and broadcasting ---------------------------------------------------------------------------------------
+# -- the same shape, and broadcasting -------------------------------------------------------------------------------
 
 
 def _same(position: int = 0) -> InferFunction:
@@ -82,7 +82,7 @@ def _broadcast(node: Node, inputs: Inputs) -> tuple[Shape, ...]:
     return (tuple(int(d) for d in np.broadcast_shapes(*(t.shape for t in inputs if t is not None))),)
 
 
-# -- windows ------------------------------------------------------------------------------------------------------------------
+# -- windows --------------------------------------------------------------------------------------------------------
 
 
 def _windows(size: int, kernel: int, stride: int, dilation: int, padding: Padding) -> int:
@@ -127,7 +127,7 @@ def _resize(node: Node, inputs: Inputs) -> tuple[Shape, ...] | None:
     return None if size is None else ((x[0], size[0], size[1], x[3]),)
 
 
-# -- matrices -----------------------------------------------------------------------------------------------------------------
+# -- matrices -------------------------------------------------------------------------------------------------------
 
 
 def _fully_connected(node: Node, inputs: Inputs) -> tuple[Shape, ...]:
@@ -146,7 +146,7 @@ def _matmul(node: Node, inputs: Inputs) -> tuple[Shape, ...]:
     return ((*(int(d) for d in np.broadcast_shapes(a[:-2], b[:-2])), rows, columns),)
 
 
-# -- rearrangement ---------------------------------------------------------------------------------------------------------------
+# -- rearrangement --------------------------------------------------------------------------------------------------
 
 
 def _reshape(node: Node, inputs: Inputs) -> tuple[Shape, ...] | None:
@@ -281,7 +281,7 @@ def _from_batch(node: Node, inputs: Inputs) -> tuple[Shape, ...] | None:
     return ((shape[0] // prod(block), *inner, *shape[len(block) + 1 :]),)
 
 
-# -- reductions, lookups -----------------------------------------------------------------------------------------------------------
+# -- reductions, lookups --------------------------------------------------------------------------------------------
 
 
 def _reduce(node: Node, inputs: Inputs) -> tuple[Shape, ...] | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from flatbuffers import flexbuffers
 from nnapi_toolkit.schema.enums import (
     ActivationFunctionType,
     FullyConnectedOptionsWeightsFormat,
@@ -107,7 +108,7 @@ def scalar(number: Any, dtype: Any = np.int32) -> T:
     return T(np.array(number, dtype), const=True)
 
 
-# -- convolutions, fully connected ------------------------------------------------------------------------------------------
+# -- convolutions, fully connected ----------------------------------------------------------------------------------
 
 
 def _weights(kind: str, shape: Sequence[int], channels: int, axis: int, per_channel: bool = False) -> T:
@@ -192,7 +193,8 @@ def _pools() -> None:
         for op in ("AVERAGE_POOL_2D", "MAX_POOL_2D", "L2_POOL_2D"):
             if op == "L2_POOL_2D" and kind != "float32":
                 continue
-            for note, size, pad, out in (("odd", 3, VALID, (2, 3, 3, 5)), ("even", 2, VALID, (2, 4, 3, 5)), ("edge", 3, SAME, (2, 4, 4, 5))):
+            windows = (("odd", 3, VALID, (2, 3, 3, 5)), ("even", 2, VALID, (2, 4, 3, 5)), ("edge", 3, SAME, (2, 4, 4, 5)))
+            for note, size, pad, out in windows:
                 options = {"stride_w": 2, "stride_h": 2, "filter_width": size, "filter_height": size, "padding": pad}
                 version = 2 if kind == "int8" else 1
                 case(op, kind, [value(kind, (2, 8, 7, 5))], [result(kind, out)], **options, note=note, version=version)
@@ -201,7 +203,7 @@ def _pools() -> None:
                  **options, note="relu", version=2 if kind == "int8" else 1)
 
 
-# -- elementwise ------------------------------------------------------------------------------------------------------------
+# -- elementwise ----------------------------------------------------------------------------------------------------
 
 
 def _elementwise() -> None:
@@ -274,7 +276,7 @@ def _activations() -> None:
                   const=True)
         case("PRELU", kind, [x, alpha], [result(kind, shape, 0.03)])
         flat = value(kind, (3, 10), 5)
-        case("SOFTMAX", kind, [flat], [result(kind, (3, 10), 1 / 256, -128 if signed else 0)], beta=1.0, version=2 if signed else 1)
+        case("SOFTMAX", kind, [flat], [result(kind, (3, 10), 1 / 256, -128 if signed else 0)], beta=1.0, version=version)
         cube = value(kind, (2, 3, 10), 5)
         case("SOFTMAX", kind, [cube], [result(kind, (2, 3, 10), 1 / 256, -128 if signed else 0)], beta=0.7,
              version=2 if signed else 1, note="rank3")
@@ -286,7 +288,7 @@ def _activations() -> None:
          radius=2, bias=1.5, alpha=0.3, beta=0.6, relative=1e-5)
 
 
-# -- moving data --------------------------------------------------------------------------------------------------------------
+# -- moving data ----------------------------------------------------------------------------------------------------
 
 
 def _moves() -> None:
@@ -303,7 +305,8 @@ def _moves() -> None:
         case("SLICE", kind, [x, ints(0, 1, 0, 2), ints(2, 2, -1, 3)], [result(kind, (2, 2, 4, 3))], version=v)
         case("STRIDED_SLICE", kind, [x, ints(0, -1, 3, 5), ints(2, 0, 0, 0), ints(1, 1, -1, -2)], [result(kind, (2, 4, 3))],
              end_mask=12, shrink_axis_mask=2, version=v)
-        case("STRIDED_SLICE", kind, [value(kind, (2, 3, 6)), ints(0, 0, 1), ints(0, 2, 3), ints(1, 1, 1)], [result(kind, (2, 3, 1, 2))],
+        bounds = [ints(0, 0, 1), ints(0, 2, 3), ints(1, 1, 1)]
+        case("STRIDED_SLICE", kind, [value(kind, (2, 3, 6)), *bounds], [result(kind, (2, 3, 1, 2))],
              ellipsis_mask=1, new_axis_mask=2, version=v, note="new-axis")
         case("STRIDED_SLICE", kind, [x, ints(0, 1), ints(0, 2), ints(1, 1)], [result(kind, (4, 6))], begin_mask=0,
              shrink_axis_mask=3, version=v, note="short")
@@ -411,16 +414,19 @@ def _conversions() -> None:
 
 
 def _lookups() -> None:
-    case("EMBEDDING_LOOKUP", "float32", [T(np.array([3, 0, 2], np.int32)), value("float32", (4, 5), const=True)], [result("float32", (3, 5))])
+    rows = T(np.array([3, 0, 2], np.int32))
+    case("EMBEDDING_LOOKUP", "float32", [rows, value("float32", (4, 5), const=True)], [result("float32", (3, 5))])
     case("HASHTABLE_LOOKUP", "float32", [T(np.array([3, 9, 5], np.int32)), ints(1, 3, 5, 7), value("float32", (4, 2), const=True)],
          [result("float32", (3, 2)), T(dtype="uint8", shape=(3,))])
     hashes = T(floats(rng(7), (3, 2)), const=True)
     for kind, count in ((LSHProjectionType.SPARSE, 3), (LSHProjectionType.DENSE, 6)):
         case("LSH_PROJECTION", "int32", [hashes, value("int32", (5, 2))], [result("int32", (count,))], type=kind,
              note=kind.name.lower())
-    case("ONE_HOT", "float32", [T(np.array([[0, 2], [4, 1]], np.int32)), scalar(4), scalar(2.5, np.float32), scalar(-1, np.float32)],
+    picked = [T(np.array([[0, 2], [4, 1]], np.int32)), scalar(4)]
+    case("ONE_HOT", "float32", [*picked, scalar(2.5, np.float32), scalar(-1, np.float32)],
          [result("float32", (2, 4, 2))], axis=1)
-    case("ONE_HOT", "int32", [T(np.array([0, 2, 7], np.int32)), scalar(3), scalar(1), scalar(0)], [result("int32", (3, 3))], axis=-1)
+    picked = [T(np.array([0, 2, 7], np.int32)), scalar(3)]
+    case("ONE_HOT", "int32", [*picked, scalar(1), scalar(0)], [result("int32", (3, 3))], axis=-1)
     case("FILL", "float32", [ints(2, 3), scalar(1.5, np.float32)], [result("float32", (2, 3))])
     case("FILL", "int32", [ints(2, 3), scalar(7)], [result("int32", (2, 3))])
     for kind in ("float32", "int8"):
@@ -435,7 +441,7 @@ def _lookups() -> None:
          [result("float32", (2, 4, 6))], relative=1e-5, note="constant")
 
 
-# -- recurrent ------------------------------------------------------------------------------------------------------------------
+# -- recurrent ------------------------------------------------------------------------------------------------------
 
 
 def _state(shape: Sequence[int], kind: str = "float32") -> T:
@@ -484,8 +490,27 @@ def _recurrent() -> None:
     case("SVDF", "float32", svdf, [result("float32", (batch, units))], rank=rank, relative=1e-5, runs=3)
 
 
+def _detection() -> None:
+    generator = rng(11)
+    anchors = np.stack([generator.uniform(0.1, 0.9, 12) for _ in range(2)] + [np.full(12, 0.2)] * 2, 1).astype(np.float32)
+    scores = generator.permutation(np.linspace(0.05, 0.95, 12 * 4)).reshape(1, 12, 4).astype(np.float32)
+    boxes = T(floats(generator, (1, 12, 4), 0.3))
+    # LiteRT leaves the rows behind the last detection of the fast form as they were: no case with few of them.
+    for regular, threshold in ((False, 0.1), (True, 0.1), (True, 0.85)):
+        options = flexbuffers.Dumps(
+            {
+                "max_detections": 4, "max_classes_per_detection": 1, "detections_per_class": 4, "use_regular_nms": regular,
+                "nms_score_threshold": threshold, "nms_iou_threshold": 0.5, "num_classes": 3,
+                "y_scale": 10.0, "x_scale": 10.0, "h_scale": 5.0, "w_scale": 5.0,
+            }
+        )  # fmt: skip
+        outputs = [T(dtype="float32", shape=shape) for shape in ((1, 4, 4), (1, 4), (1, 4), (1,))]
+        case("TFLite_Detection_PostProcess", "float32", [boxes, T(scores), T(anchors, const=True)], outputs,
+             custom=bytes(options), note=f"{'regular' if regular else 'fast'}{'-few' if threshold > 0.5 else ''}", relative=1e-5)
+
+
 for _add in (_convolutions, _pools, _elementwise, _unary, _activations, _moves, _reductions, _logic, _conversions, _lookups,
-             _recurrent):
+             _recurrent, _detection):
     _add()
 
 NAMES = [c.name for c in CASES]

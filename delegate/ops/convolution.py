@@ -32,7 +32,7 @@ def padding_code(case: Case) -> PaddingCode:
     return PaddingCode.SAME if value == Padding.SAME else PaddingCode.VALID
 
 
-# -- weights and bias, shared by all weighted operators ---------------------------------------------------------------
+# -- weights and bias, shared by all weighted operators -------------------------------------------------------------
 
 
 def check_weights(case: Case, x: Operand, weights: Operand, bias: Operand | None, out: Operand) -> None:
@@ -200,7 +200,7 @@ def check_bias_shape(case: Case, bias: Operand | None, count: int) -> None:
         )
 
 
-# -- CONV_2D ----------------------------------------------------------------------------------------------------------
+# -- CONV_2D --------------------------------------------------------------------------------------------------------
 
 
 def _conv_operands(case: Case) -> tuple[Operand, Operand, Operand | None, Operand]:
@@ -290,7 +290,7 @@ def conv_tflite(case: Case) -> None:
         )
 
 
-# -- DEPTHWISE_CONV_2D --------------------------------------------------------------------------------------------------
+# -- DEPTHWISE_CONV_2D ----------------------------------------------------------------------------------------------
 
 
 def depthwise_rule(case: Case) -> None:
@@ -338,7 +338,7 @@ def depthwise_tflite(case: Case) -> None:
         case.need(not is_dilated(case), "feature-level", "option dilation_w_factor", "dilated", "1", "feature level 3")
 
 
-# -- TRANSPOSE_CONV -----------------------------------------------------------------------------------------------------
+# -- TRANSPOSE_CONV -------------------------------------------------------------------------------------------------
 
 
 def _transpose_operands(case: Case) -> tuple[Operand, Operand, Operand | None, Operand]:

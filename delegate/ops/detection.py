@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from nnapi_toolkit.delegate.nnapi import OperandCode
 from nnapi_toolkit.delegate.ops.base import Case, Operand, OperatorRule
 from nnapi_toolkit.delegate.ops.convolution import check_transpose_conv, emit_transpose_conv
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from nnapi_toolkit.delegate.program import ProgramBuilder
 
 
-# -- Convolution2DTransposeBias -------------------------------------------------------------------------------------------
+# -- Convolution2DTransposeBias -------------------------------------------------------------------------------------
 
 
 def _transpose_bias_operands(case: Case) -> tuple[Operand, Operand, Operand | None, Operand]:
@@ -44,7 +43,7 @@ def _lower_transpose_bias(builder: ProgramBuilder, case: Case) -> None:
     emit_transpose_conv(builder, case, _transpose_bias_operands(case), (*_transpose_bias_options(case), 0))
 
 
-# -- TFLite_Detection_PostProcess -------------------------------------------------------------------------------------------
+# -- TFLite_Detection_PostProcess -----------------------------------------------------------------------------------
 
 
 def _detection_options(case: Case) -> dict[str, Any]:
@@ -77,32 +76,14 @@ def _detection_rule(case: Case) -> None:
     for name in (*_SCALES, "max_detections", "num_classes", "nms_iou_threshold", "nms_score_threshold"):
         case.need(name in options, "option-value", f"option {name}", "missing", "present")
     classes = scores.shape[2] - int(options["num_classes"])
-    case.need(classes in (0, 1), "option-value", "option num_classes", options["num_classes"], "all classes or all but one")
+    case.need(classes == 1, "option-value", "option num_classes", options["num_classes"], "all classes but the background")
     for position in range(4):
         case.typed(case.output(position), TensorType.FLOAT32)
         case.known_shape(case.output(position))
     case.operation("CAST", case.output(2))
-    case.refuse(
-        "operator",
-        "the operator",
-        "TFLite_Detection_PostProcess",
-        "one whose results NNAPI gives in the same order and number: ties and unused rows differ",
-        "rewrite detection-postprocessing",
-    )
 
 
-def check_detection(case: Case) -> None:
-    """What the rewrite asks: everything that the rule asks before its refusal."""
-    from nnapi_toolkit.delegate.ops.base import Refusal
-
-    try:
-        _detection_rule(case)
-    except Refusal as refusal:
-        if refusal.reason.rule != "operator":
-            raise
-
-
-def lower_detection(builder: ProgramBuilder, case: Case) -> None:
+def _lower_detection(builder: ProgramBuilder, case: Case) -> None:
     """Scores before boxes; classes and counts come as int32 and are cast to TFLite's float32."""
     options = _detection_options(case)
     scores = case.input(1)
@@ -123,13 +104,7 @@ def lower_detection(builder: ProgramBuilder, case: Case) -> None:
     outputs = [builder.tensor(scores_out), builder.tensor(boxes_out), classes, count]
     builder.operation("DETECTION_POSTPROCESSING", inputs, outputs)
     builder.operation("CAST", [count], builder.tensor(count_out))
-    if scores.shape[2] == int(options["num_classes"]):
-        builder.operation("CAST", [classes], builder.tensor(classes_out))
-        return
-    real = builder.temporary(OperandCode.TENSOR_FLOAT32, classes_out.shape)
-    builder.operation("CAST", [classes], real)
-    one = builder.constant(np.ones(1, np.float32), OperandCode.TENSOR_FLOAT32)
-    builder.operation("SUB", [real, one, builder.int32(0)], builder.tensor(classes_out))
+    builder.operation("CAST", [classes], builder.tensor(classes_out))
 
 
 CUSTOM_RULES = (
@@ -141,5 +116,12 @@ CUSTOM_RULES = (
         None,
         _lower_transpose_bias,
     ),
-    OperatorRule("TFLite_Detection_PostProcess", ("DETECTION_POSTPROCESSING", "CAST"), None, _detection_rule, None, None),
+    OperatorRule(
+        "TFLite_Detection_PostProcess",
+        ("DETECTION_POSTPROCESSING", "CAST"),
+        None,
+        _detection_rule,
+        None,
+        _lower_detection,
+    ),
 )

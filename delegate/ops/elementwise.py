@@ -104,7 +104,7 @@ def lower_pair(name: str) -> LowerFunction:
     return lower
 
 
-# -- compositions -------------------------------------------------------------------------------------------------------
+# -- compositions ---------------------------------------------------------------------------------------------------
 
 
 def _squared_difference_rule(case: Case) -> None:
@@ -169,7 +169,7 @@ def _lower_add_n(builder: ProgramBuilder, case: Case) -> None:
         total = into
 
 
-# -- what the TFLite delegate takes ----------------------------------------------------------------------------------------
+# -- what the TFLite delegate takes ---------------------------------------------------------------------------------
 
 
 def _add_tflite(case: Case) -> None:

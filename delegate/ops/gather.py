@@ -29,7 +29,7 @@ def check_moved(case: Case, name: str, position: int = 0) -> Operand:
     return x
 
 
-# -- GATHER -------------------------------------------------------------------------------------------------------------
+# -- GATHER ---------------------------------------------------------------------------------------------------------
 
 
 def check_gather(case: Case) -> None:
@@ -79,7 +79,7 @@ def _gather_tflite(case: Case) -> None:
     case.need(positions.rank != 0, "operand-rank", positions, "of rank 0", "of rank 1 or more")
 
 
-# -- SLICE, STRIDED_SLICE -------------------------------------------------------------------------------------------------
+# -- SLICE, STRIDED_SLICE -------------------------------------------------------------------------------------------
 
 
 def slice_bounds(case: Case) -> tuple[list[int], list[int]]:
@@ -221,7 +221,7 @@ def emit_strided(builder: ProgramBuilder, source: int, slices: Sequence[AxisSlic
     builder.operation("STRIDED_SLICE", inputs, target)
 
 
-# -- TILE, BROADCAST_TO ---------------------------------------------------------------------------------------------------
+# -- TILE, BROADCAST_TO ---------------------------------------------------------------------------------------------
 
 
 def _tile_rule(case: Case) -> None:
@@ -272,7 +272,7 @@ def emit_broadcast(builder: ProgramBuilder, x: Operand, target: int, shape: tupl
     builder.operation("TILE", [source, builder.int32_vector(multiples)], target)
 
 
-# -- TOPK_V2, FILL ----------------------------------------------------------------------------------------------------------
+# -- TOPK_V2, FILL --------------------------------------------------------------------------------------------------
 
 
 def _topk_rule(case: Case) -> None:
@@ -329,7 +329,7 @@ def _fill_tflite(case: Case) -> None:
         case.integers(value)
 
 
-# -- lookups ----------------------------------------------------------------------------------------------------------------
+# -- lookups --------------------------------------------------------------------------------------------------------
 
 
 def _embedding_rule(case: Case) -> None:
@@ -408,7 +408,7 @@ def _lsh_tflite(case: Case) -> None:
         tflite.input_count(case, 2)
 
 
-# -- ONE_HOT ----------------------------------------------------------------------------------------------------------------
+# -- ONE_HOT --------------------------------------------------------------------------------------------------------
 
 
 def _one_hot_rule(case: Case) -> None:

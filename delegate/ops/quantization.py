@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from nnapi_toolkit.delegate.program import ProgramBuilder
 
 
-# -- QUANTIZE -----------------------------------------------------------------------------------------------------------
+# -- QUANTIZE -------------------------------------------------------------------------------------------------------
 
 
 def is_relabelling(case: Case) -> bool:
@@ -80,7 +80,7 @@ def _quantize_tflite(case: Case) -> None:
     case.need(scale > 0, "quantization", out, f"of scale {scale:g}", "of a positive scale")
 
 
-# -- DEQUANTIZE ---------------------------------------------------------------------------------------------------------
+# -- DEQUANTIZE -----------------------------------------------------------------------------------------------------
 
 
 def _dequantize_rule(case: Case) -> None:
@@ -119,7 +119,7 @@ def _dequantize_tflite(case: Case) -> None:
         case.need(zero_point == 0, "quantization", x, f"of zero point {zero_point}", "symmetric", "feature level 4")
 
 
-# -- CAST -----------------------------------------------------------------------------------------------------------------
+# -- CAST -----------------------------------------------------------------------------------------------------------
 
 #: Types that NNAPI casts to each other; 8-bit ones as plain integers, so uint8 only.
 _CASTABLE = (TensorType.FLOAT32, TensorType.INT32, TensorType.UINT8, TensorType.FLOAT16)

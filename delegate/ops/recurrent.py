@@ -35,7 +35,7 @@ _LSTM_ROLES = (
 )
 
 
-# -- shared statements ----------------------------------------------------------------------------------------------------
+# -- shared statements ----------------------------------------------------------------------------------------------
 
 
 def check_float_weight(case: Case, operand: Operand) -> None:
@@ -92,7 +92,7 @@ def need_state_output(case: Case, name: str) -> None:
     case.need_level(4, f"the state outputs of {name}: without them a second run starts from the wrong state")
 
 
-# -- LSTM -------------------------------------------------------------------------------------------------------------------
+# -- LSTM -----------------------------------------------------------------------------------------------------------
 
 
 def check_lstm_operands(case: Case, name: str, rank: int) -> None:
@@ -218,7 +218,7 @@ def _basic_lstm_tflite(case: Case) -> None:
     tflite.constant(case, 3)
 
 
-# -- UNIDIRECTIONAL_SEQUENCE_LSTM -----------------------------------------------------------------------------------------------
+# -- UNIDIRECTIONAL_SEQUENCE_LSTM -----------------------------------------------------------------------------------
 
 
 def _sequence_lstm_rule(case: Case) -> None:
@@ -257,7 +257,7 @@ def _sequence_lstm_tflite(case: Case) -> None:
     tflite.input_count(case, 20, 24)
 
 
-# -- BIDIRECTIONAL_SEQUENCE_LSTM --------------------------------------------------------------------------------------------------
+# -- BIDIRECTIONAL_SEQUENCE_LSTM ------------------------------------------------------------------------------------
 
 _BIDIRECTIONAL_STATES = (35, 36, 37, 38)
 _BIDIRECTIONAL_OPTIONAL = frozenset({1, 5, 9, 10, 11, 12, 16, 17, 18, 22, 26, 27, 28, 29, 33, 34, *range(39, 48)})
@@ -314,7 +314,7 @@ def _bidirectional_lstm_tflite(case: Case) -> None:
     case.need(not tflite.hybrid(case, 2), "hybrid-operator", case.input(2), "8-bit", "FLOAT32")
 
 
-# -- RNN, SVDF --------------------------------------------------------------------------------------------------------
+# -- RNN, SVDF ------------------------------------------------------------------------------------------------------
 
 
 def check_rnn(case: Case, name: str, rank: int) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from nnapi_toolkit.delegate.nnapi import FuseCode, OperandCode
 from nnapi_toolkit.delegate.ops.base import Case
-from nnapi_toolkit.delegate.ops.detection import check_detection, lower_detection
 from nnapi_toolkit.delegate.ops.elementwise import check_broadcast
 from nnapi_toolkit.delegate.ops.unary import check_cosine, lower_cosine
 from nnapi_toolkit.delegate.rewrites.base import Rewrite
@@ -167,14 +166,6 @@ REWRITES = (
         False,
         check_cosine,
         lower_cosine,
-    ),
-    Rewrite(
-        "detection-postprocessing",
-        ("TFLite_Detection_PostProcess",),
-        "TFLite_Detection_PostProcess as DETECTION_POSTPROCESSING: ties and unused rows may differ, so on request only",
-        False,
-        check_detection,
-        lower_detection,
     ),
     Rewrite(
         "hard-swish-decomposed",

@@ -65,7 +65,7 @@ def _value(tensor: Tensor) -> Array:
     return data
 
 
-# -- weights: computed when a program needs them ------------------------------------------------------------------------------
+# -- weights: computed when a program needs them --------------------------------------------------------------------
 
 
 def _dequantize(node: Node, inputs: Inputs, shape: tuple[int, ...]) -> Thunk | None:
@@ -120,7 +120,7 @@ _LAZY: dict[str, Callable[[Node, Inputs, tuple[int, ...]], Thunk | None]] = {
     "TRANSPOSE": _move(lambda x, _, axes: np.transpose(x, axes), True),
 }
 
-# -- shapes and indices: computed at once ---------------------------------------------------------------------------------------
+# -- shapes and indices: computed at once ---------------------------------------------------------------------------
 
 _SHAPE_ONLY: dict[str, Callable[[Tensor], Array]] = {
     "SHAPE": lambda x: np.array(x.shape, np.int64),

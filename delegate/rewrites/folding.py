@@ -25,7 +25,7 @@ CONSTANT_FOLDING = "constant-folding"
 
 Array = NDArray[Any]
 Thunk = Callable[[], Array]
-Shapes = Mapping[int | str, Sequence[int]]
+Shapes = Mapping[int, Sequence[int]] | Mapping[str, Sequence[int]] | Mapping[int | str, Sequence[int]]
 
 
 class KnownTensor(Tensor):

@@ -31,7 +31,7 @@ def _check_floats(case: Case) -> tuple[Operand, Operand, Operand]:
     return a, b, out
 
 
-# -- a constant matrix on the right -------------------------------------------------------------------------------------------
+# -- a constant matrix on the right ---------------------------------------------------------------------------------
 
 
 def _constant_rule(case: Case) -> None:
@@ -63,7 +63,7 @@ def _product(builder: ProgramBuilder, a: int, weights: int, units: int, target: 
     builder.operation("FULLY_CONNECTED", [a, weights, bias, builder.int32(0)], target)
 
 
-# -- matrices computed at run time ------------------------------------------------------------------------------------------------
+# -- matrices computed at run time ----------------------------------------------------------------------------------
 
 
 def _batch_rule(case: Case) -> None:

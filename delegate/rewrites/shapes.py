@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nnapi_toolkit.delegate.program import ProgramBuilder
 
 
-# -- fully connected ----------------------------------------------------------------------------------------------------
+# -- fully connected ------------------------------------------------------------------------------------------------
 
 
 def _fully_connected_rule(case: Case) -> None:
@@ -55,7 +55,7 @@ def _lower_fully_connected(builder: ProgramBuilder, case: Case) -> None:
     builder.operation("RESHAPE", [matrix, builder.int32_vector(out.shape or (1,))], target)
 
 
-# -- squeeze, expand_dims -----------------------------------------------------------------------------------------------
+# -- squeeze, expand_dims -------------------------------------------------------------------------------------------
 
 
 def _reshape_rule(case: Case) -> None:
@@ -66,7 +66,7 @@ def _lower_reshape(builder: ProgramBuilder, case: Case) -> None:
     emit_reshape(builder, case)
 
 
-# -- pack, unpack ---------------------------------------------------------------------------------------------------------
+# -- pack, unpack ---------------------------------------------------------------------------------------------------
 
 
 def _pack_rule(case: Case) -> None:
@@ -111,7 +111,7 @@ def _lower_unpack(builder: ProgramBuilder, case: Case) -> None:
         builder.operation("RESHAPE", [part, builder.int32_vector(out.shape or (1,))], builder.tensor(out))
 
 
-# -- gather, slices, crops, select ------------------------------------------------------------------------------------------
+# -- gather, slices, crops, select ----------------------------------------------------------------------------------
 
 
 def _gather_rule(case: Case) -> None:

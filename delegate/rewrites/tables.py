@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _EIGHT_BITS = (TensorType.UINT8, TensorType.INT8)
 
 
-# -- a function of one 8-bit tensor as a table ----------------------------------------------------------------------------
+# -- a function of one 8-bit tensor as a table ----------------------------------------------------------------------
 
 
 def _limits(kind: TensorType) -> tuple[int, int]:
@@ -168,7 +168,7 @@ def _emit_lookup(builder: ProgramBuilder, out: Operand, entries: Int64, index: i
     builder.operation("GATHER", [table, builder.int32(0), index], target)
 
 
-# -- MEAN with another scale for the result as a depthwise convolution ------------------------------------------------------
+# -- MEAN with another scale for the result as a depthwise convolution ----------------------------------------------
 
 
 #: Filter values to try: each rounds the filter's scale to float32 in another way.
@@ -301,7 +301,7 @@ def _lower_mean(builder: ProgramBuilder, case: Case) -> None:
         builder.operation("RESHAPE", [pooled, builder.int32_vector(out.shape or (1,))], target)
 
 
-# -- AVERAGE_POOL_2D of int8 before feature level 4 --------------------------------------------------------------------------
+# -- AVERAGE_POOL_2D of int8 before feature level 4 -----------------------------------------------------------------
 
 
 def _window_cells(case: Case) -> Int64:
@@ -370,7 +370,7 @@ def need_float32(case: Case) -> None:
     case.need(not case.target.allow_fp16, "precision", "the target", "allowed to compute in float16", "computing in float32")
 
 
-# -- FULLY_CONNECTED with per-channel weights as a convolution ----------------------------------------------------------------
+# -- FULLY_CONNECTED with per-channel weights as a convolution ------------------------------------------------------
 
 
 def _per_channel_rule(case: Case) -> None:

@@ -39,7 +39,7 @@ def lowest(accepts: Any) -> int | None:
     return low
 
 
-# -- what the TFLite delegate takes ----------------------------------------------------------------------------------------
+# -- what the TFLite delegate takes ---------------------------------------------------------------------------------
 
 #: Where a case's own options change what its operator and type alone would give: (operator, note) -> lowest level, or None.
 _DELEGATE_SPECIAL: dict[tuple[str, str], int | None] = {
@@ -82,7 +82,7 @@ _DELEGATE_TYPES: dict[tuple[str, str], int | None] = {
 def delegate_level(case: OperatorCase) -> int | None:
     facts = json.loads(shared_path("facts", "tflite_to_nnapi.json").read_text()).get(case.op)
     if facts is None or facts["min_feature_level"] is None:
-        return None
+        return None  # custom operators, too
     if case.kind == "int32" and case.note == "relu6":
         return None
     for table, key in ((_DELEGATE_SPECIAL, case.note), (_DELEGATE_TYPES, case.kind)):
@@ -108,7 +108,7 @@ def test_every_mapped_operator_has_a_case_and_a_rule() -> None:
     assert mapped - tested == {"DENSIFY", "BIDIRECTIONAL_SEQUENCE_LSTM"}
 
 
-# -- what NNAPI takes --------------------------------------------------------------------------------------------------------
+# -- what NNAPI takes -----------------------------------------------------------------------------------------------
 
 _SHORT = {"float32": "f32", "uint8": "u8", "int8": "s8", "int32": "i32", "bool": "b8"}
 #: Operators that become another NNAPI operation, or need more than its table says: lowest level without any rewrite.
@@ -172,6 +172,8 @@ def nnapi_level(case: OperatorCase) -> int | None:
     """From NNAPI's documented levels by type, and what is known of the case."""
     if case.kind == "int32" and case.note == "relu6":
         return None
+    if case.custom is not None:
+        return 3
     own = _OWN.get(case.op, {})
     if case.kind in own:
         low = own[case.kind]
@@ -202,7 +204,7 @@ def test_rewrites_only_add(case: OperatorCase) -> None:
         assert (decide(node, Target(level, rewrites=ALL)).reason is None) >= default
 
 
-# -- what a refusal says -----------------------------------------------------------------------------------------------------
+# -- what a refusal says --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
@@ -256,7 +258,7 @@ def test_newer_operator_versions_are_named() -> None:
     assert reason.lifted_by is not None and "converter" in reason.lifted_by
 
 
-# -- the registry ----------------------------------------------------------------------------------------------------------------
+# -- the registry ---------------------------------------------------------------------------------------------------
 
 
 def test_registry_is_sound() -> None:
