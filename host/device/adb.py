@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import threading
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -39,6 +40,7 @@ from .store import CACHE, FOLDER, Item, Store
 ANDROID_TARGETS: Final = ("arm64-v8a", "armeabi-v7a", "x86_64", "x86")
 #: How long to look for the reason after a stream has ended.
 _REASON_SECONDS: Final = 1.0
+_BOOT_POLL_SECONDS: Final = 0.5
 _FRAME_START: Final = MAGIC.to_bytes(4, "little")
 
 
@@ -85,6 +87,22 @@ class AdbDevice(Device):
                 self._info = device_info(self._listed, self._properties)
             return self._info
 
+    def _wait_until_booted(self, deadline: Deadline) -> DeviceInfo:
+        """An emulator answers adb long before it can run anything."""
+        info = self.info()
+        while self._properties.get("sys.boot_completed") != "1":
+            if time.monotonic() >= deadline.end:
+                raise DeviceStateError(
+                    "has not finished booting",
+                    serial=self.name,
+                    state="booting",
+                    advice="Give it more time, then look at its screen",
+                )
+            time.sleep(_BOOT_POLL_SECONDS)
+            self._info = None
+            info = self.info()
+        return info
+
     @property
     def properties(self) -> Mapping[str, str]:
         """All of `getprop`. Raises as `info`."""
@@ -109,7 +127,7 @@ class AdbDevice(Device):
         deadline: float = START_SECONDS,
     ) -> AdbSession:
         """See `Device.start`."""
-        info = self.info()
+        info = self._wait_until_booted(Deadline(deadline))
         built = programs_for(info, self._properties.get("ro.nnapi_toolkit.target", ""), progress)
         items = [Item.of_file(built.shim, executable=True)]
         if model is not None:
@@ -136,17 +154,17 @@ class AdbDevice(Device):
         with self._lock:
             return self._store.clean(keep)
 
-    def remove(self, name: str) -> None:
-        """Removes one file of ours from the store's folder, if the phone is still there."""
+    def remove(self, pattern: str) -> None:
+        """Removes files of ours from the store's folder, if the phone is still there."""
         with self._lock, contextlib.suppress(DeviceError):
-            self._store.shell().run(f"rm -f {FOLDER}/{name}", 2.0)
+            self._store.shell().run(f"rm -f {FOLDER}/{pattern}", 2.0)
 
-    def tail(self, name: str) -> str:
-        """The end of one text file of ours, "" if it cannot be had quickly."""
+    def tail(self, pattern: str) -> str:
+        """The end of a text file of ours, "" if it cannot be had quickly."""
         if not self._lock.acquire(timeout=_REASON_SECONDS):
             return ""
         try:
-            return self._store.shell().run(f"tail -c 2000 {FOLDER}/{name} 2>/dev/null", _REASON_SECONDS).text.strip()
+            return self._store.shell().run(f"tail -c 2000 {FOLDER}/{pattern} 2>/dev/null", _REASON_SECONDS).text.strip()
         except DeviceError:
             return ""
         finally:
@@ -184,12 +202,15 @@ class AdbSession(DeviceSession):
         self.pushed_bytes = pushed
         self._device = device
         self._build_hash = build_hash
-        self._log = f"{secrets.token_hex(8)}.log"
+        # The log's name ends with the shim's process (the shell's, whose place it takes): whoever comes next can tell
+        # whether it belongs to anybody still.
+        token = secrets.token_hex(8)
+        self._log = f"{token}-*.log"
         self._model: Item | None = None
         self._side: Item | None = None
         self.cache_directory = CACHE
         self._closed = False
-        command = f"cd {FOLDER} && exec ./{shim} --log {self._log}"
+        command = f"cd {FOLDER} && exec ./{shim} --log {token}-$$.log"
         self._stream: Stream = device.server.open(device.serial, f"exec:{command}", transport_id=device.transport_id)
         descriptor = self._stream.socket.fileno()
         self._transport = _FirstWords(DescriptorTransport(descriptor, descriptor, self._stream.close))

@@ -85,6 +85,12 @@ class _Entry:
     mtime: int
 
     @property
+    def process(self) -> str:
+        """For the log of a shim: its process; else ""."""
+        match = re.fullmatch(r"[0-9a-f]{16}-(\d+)\.log", self.name)
+        return match[1] if match else ""
+
+    @property
     def leftover(self) -> bool:
         """Neither content nor cache: a part or a log of a session, perhaps of one that runs now."""
         return re.fullmatch(r"[0-9a-f]{64}", self.name) is None and not self.name.startswith(f"{CACHE}/")
@@ -262,9 +268,18 @@ class Store:
         if not entries:
             return
         now = int(self.shell().run("date +%s").text.strip() or 0)
-        stale = [e.name for e in entries if e.leftover and now - e.mtime > STALE_SECONDS]
+        ended = self._ended([entry for entry in entries if entry.process])
+        stale = [e.name for e in entries if e.name in ended or (e.leftover and now - e.mtime > STALE_SECONDS)]
         unused = [e for e in _beyond(entries, KEEP_BYTES) if now - e.mtime > _KEEP_SECONDS and e.name not in keep]
         self._remove(stale + [entry.name for entry in unused])
+
+    def _ended(self, logs: Sequence[_Entry]) -> set[str]:
+        """Those logs whose shim does not run any more."""
+        if not logs:
+            return set()
+        asked = "; ".join(f"kill -0 {log.process} 2>/dev/null && echo {log.process}" for log in logs)
+        running = set(self.shell().run(asked).text.split())
+        return {log.name for log in logs if log.process not in running}
 
     def _entries(self) -> list[_Entry]:
         """The files in the folder and in the cache."""

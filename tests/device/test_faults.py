@@ -22,7 +22,7 @@ from nnapi_toolkit.android.errors import (
     ShimLostError,
     ShimTimeoutError,
 )
-from nnapi_toolkit.device import base
+from nnapi_toolkit.device import base, open_device
 from nnapi_toolkit.device.base import DeviceSession
 from nnapi_toolkit.device.store import FOLDER
 from nnapi_toolkit.device.virtual.processes import parents
@@ -282,6 +282,30 @@ def test_a_slow_link_only_takes_longer(fresh: Fresh, adder: Adder) -> None:
         begin = time.monotonic()
         assert bytes(session.client.echo(data)) == data
         assert time.monotonic() - begin > 1.0
+
+
+def test_what_a_killed_client_leaves_on_the_phone_is_swept(nnapi_phone: VirtualDevice, adder: Adder) -> None:
+    """A phone outlives its clients: the next one removes the log of a session that nobody ended."""
+    code = """
+import os, signal, sys
+from pathlib import Path
+from nnapi_toolkit.device import open_device
+from nnapi_toolkit.device.adbclient import Address, AdbServer
+device = open_device(sys.argv[2], AdbServer(Address(path=sys.argv[3])))
+session = device.start(Path(sys.argv[1]))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    place = nnapi_phone.phone.root / FOLDER[1:]
+    with nnapi_phone.start(adder.path) as running:
+        arguments = [str(adder.path), nnapi_phone.serial, nnapi_phone.phone.adb_socket]
+        assert subprocess.run([sys.executable, "-c", code, *arguments]).returncode == -signal.SIGKILL
+        assert wait_until(lambda: len(shim_processes(nnapi_phone)) == 2)
+        assert len(list(place.glob("*.log"))) == 2
+        with open_device(nnapi_phone.serial, nnapi_phone.server) as next_client:
+            adder.whole(next_client)
+        assert len(list(place.glob("*.log"))) == 1, "the log of the session that runs stays"
+        assert running.client.echo(b"alive") == b"alive"
+    assert list(place.glob("*.log")) == []
 
 
 # -- the client ------------------------------------------------------------------------------------------------------

@@ -203,6 +203,17 @@ def test_many_sessions_leave_nothing_behind(fresh: Callable[..., VirtualDevice],
         assert now - then < 4 << 20
 
 
+def test_waits_until_the_phone_has_booted(fresh: Callable[..., VirtualDevice], adder: Adder) -> None:
+    phone = fresh(properties={"sys.boot_completed": ""})
+    timer = threading.Timer(0.7, lambda: phone.command("setprop sys.boot_completed 1"))
+    timer.start()
+    adder.whole(phone)
+    timer.join()
+    phone.command("setprop sys.boot_completed 0").check()
+    with VirtualDevice(phone.phone) as again, pytest.raises(DeviceStateError, match="not finished booting"):
+        again.start(adder.path, deadline=0.2)
+
+
 # -- what cannot start ---------------------------------------------------------------------------------------------
 
 
