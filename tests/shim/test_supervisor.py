@@ -65,6 +65,13 @@ def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
         time.sleep(0.02)
 
 
+def idle_worker(shim: Any) -> int:
+    """The worker, once it waits for a request: right after a reply it may still be on its way back there."""
+    (worker,) = children(shim.process.pid)
+    wait_until(lambda: Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[0] == "S")
+    return worker
+
+
 def alive(pid: int) -> bool:
     with contextlib.suppress(OSError):
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
@@ -115,13 +122,13 @@ def test_limits_of_load_and_execute_are_apart(start: Start) -> None:
 def test_a_worker_that_dies_between_requests(start: Start, number: int) -> None:
     shim = start()
     prepare(shim.client)
-    (worker,) = children(shim.process.pid)
+    worker = idle_worker(shim)
     os.kill(worker, number)
     wait_until(lambda: children(shim.process.pid) not in ([worker], []))
     with pytest.raises(ShimCrashedError, match=f"died of signal {number} in no request"):
         compute(shim.client)
     works(shim.client)
-    (worker,) = children(shim.process.pid)
+    worker = idle_worker(shim)
     os.kill(worker, number)
     wait_until(lambda: children(shim.process.pid) not in ([worker], []))
     works(shim.client)  # it begins with a hello: nothing is lost that the host still counts on
@@ -237,7 +244,7 @@ def test_prints_of_drivers_stay_out_of_the_stream(start: Start, native: BuildRes
         shim.client.load(0, p.pack(model))
     works(shim.client)
     assert "ADD" in log.read_text()
-    os.kill(children(shim.process.pid)[0], signal.SIGABRT)
+    os.kill(idle_worker(shim), signal.SIGABRT)
     wait_until(lambda: "died of signal 6" in log.read_text())
 
 
