@@ -88,6 +88,15 @@ def logistic_of(values: NDArray[Any]) -> NDArray[Any]:
     return np.where(values >= 0, 1 / (1 + small), small / (1 + small))
 
 
+def logistic_float32(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The reference's float32 sigmoid: 1 above 16.6, exp(x) below -9, in between 1 / (1 + exp(-x)) step by step."""
+    exps = np.exp(np.clip(-values, -88, 88).astype(np.float64)).astype(np.float32)
+    middle = np.float32(1) / (np.float32(1) + exps)
+    low = np.exp(np.clip(values, -103, 0).astype(np.float64)).astype(np.float32)
+    result = np.where(values < np.float32(-9), low, middle)
+    return np.where(values > np.float32(16.619047164916992), np.float32(1), result)
+
+
 #: Where the published 16-bit sigmoid table is one above the rounded function.
 _RAISED = (
     4, 8, 12, 14, 15, 16, 17, 19, 20, 21, 22, 25, 27, 28, 29, 30, 31, 33, 34, 35, 37, 39, 40, 41, 43, 44, 45, 46, 49,
@@ -129,7 +138,7 @@ def logistic(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Se
     values = operand(node, inputs, 0, "input")
     require_type(node, values, "type of input 0", np.float32, np.uint8, np.int8, np.int16)
     if values.dtype == np.float32:
-        return [_in_double(values, logistic_of)]
+        return [logistic_float32(values)]
     if values.dtype != np.int16:
         return [map_8bit(node, values, logistic_of)]
     scaled = _scaled_for_sigmoid(node, values, (0,))

@@ -34,6 +34,11 @@ class Runtime(Protocol):
         """Resource variables and hash tables of this interpreter, by (container, name)."""
         ...
 
+    @property
+    def reference_order(self) -> bool:
+        """Form float32 sums in the order of LiteRT's reference kernels, so that they agree to the bit."""
+        ...
+
     def memo(self, node: Node, key: str, build: Callable[[], Value], size: int = 0) -> Value:
         """`build()`, or what it gave before for this node and key, as far as `size` bytes fit the run's budget.
 

@@ -240,7 +240,8 @@ def run_convolution(
     channels = weights.shape[0]
     if values.dtype == np.float32 and weights.dtype == np.float32:
         matrices = remembered(node, runtime, lambda: float_matrices(weights, groups), weights.nbytes)
-        return convolve(node, values, axes, matrices, 0, float_finish(node, bias), values.dtype)
+        finish = float_finish(node, bias)
+        return convolve(node, values, axes, matrices, 0, finish, values.dtype, runtime.reference_order)
     if values.dtype == np.float32:
         return hybrid_convolution(node, runtime, values, weights, bias, axes, groups)
     source = tensor_in(node, 0)
@@ -432,4 +433,5 @@ def conv_3d(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Seq
     ]
     bias = check_bias(node, optional(inputs, 2), weights.shape[4])
     matrix = weights.reshape(-1, weights.shape[4])
-    return [convolve(node, values, axes, (matrix,), 0, float_finish(node, bias), values.dtype)]
+    finish = float_finish(node, bias)
+    return [convolve(node, values, axes, (matrix,), 0, finish, values.dtype, runtime.reference_order)]

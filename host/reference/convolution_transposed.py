@@ -47,13 +47,14 @@ class Spread:
     before: int
 
 
-def spread(values: Array, taps: Array, axes: Sequence[Spread]) -> Array:
+def spread(values: Array, taps: Array, axes: Sequence[Spread], in_order: bool = False) -> Array:
     """Sums of all windows.
 
     Args:
         values: Input [N, *spatial, I], in the type to compute in.
         taps: Weights [I, *kernel, O], of the same type.
         axes: One per spatial axis.
+        in_order: Form the sums in the reference's order: input cells from first to last, so taps from last to first.
 
     Returns:
         [N, *out, O].
@@ -64,15 +65,22 @@ def spread(values: Array, taps: Array, axes: Sequence[Spread]) -> Array:
         max((s - 1) * a.stride + (k - 1) * a.dilation + 1, a.before + a.out)
         for s, k, a in zip(size, kernel_shape, axes)
     ]
-    columns = values.reshape(-1, values.shape[-1]) @ taps.reshape(taps.shape[0], -1)
-    columns = columns.reshape(*values.shape[:-1], *kernel_shape, channels)
     result = np.zeros((values.shape[0], *spans, channels), values.dtype)
-    for tap in np.ndindex(*kernel_shape):
+    columns = np.empty(0, values.dtype)
+    if not in_order:
+        columns = values.reshape(-1, values.shape[-1]) @ taps.reshape(taps.shape[0], -1)
+        columns = columns.reshape(*values.shape[:-1], *kernel_shape, channels)
+    for tap in reversed(list(np.ndindex(*kernel_shape))):
         target = [slice(None)]
         for place, cells, a in zip(tap, size, axes):
             first = place * a.dilation
             target.append(slice(first, first + (cells - 1) * a.stride + 1, a.stride))
-        result[tuple(target)] += columns[(slice(None),) * (count + 1) + tap]
+        sums = result[tuple(target)]
+        if not in_order:
+            sums += columns[(slice(None),) * (count + 1) + tap]
+            continue
+        for depth in range(values.shape[-1]):
+            sums += values[..., depth, None] * taps[(depth, *tap)]
     return result[(slice(None), *(slice(a.before, a.before + a.out) for a in axes))]
 
 
@@ -110,7 +118,8 @@ def transpose_conv(node: Node, inputs: Sequence[Array | None], runtime: Runtime)
     bias = check_bias(node, optional(inputs, 3), channels)
     require_type(node, values, "type of input 2", np.float32, np.uint8, np.int8, np.int16)
     if values.dtype == np.float32 and weights.dtype == np.float32:
-        sums = spread(values, np.ascontiguousarray(weights.transpose(3, 1, 2, 0)), axes)
+        taps = np.ascontiguousarray(weights.transpose(3, 1, 2, 0))
+        sums = spread(values, taps, axes, runtime.reference_order)
         return [float_finish(node, bias)(np.ascontiguousarray(sums), 0)]
     if values.dtype == np.float32:
         return [_hybrid(node, values, weights, bias, axes)]
@@ -166,10 +175,13 @@ def conv_3d_transpose(node: Node, inputs: Sequence[Array | None], runtime: Runti
     axes = _axes(node, shape[1:4], weights.shape[:3], "dhw")
     bias = check_bias(node, optional(inputs, 3), weights.shape[3])
     taps = np.ascontiguousarray(weights.transpose(4, 0, 1, 2, 3))
-    return [float_finish(node, bias)(np.ascontiguousarray(spread(values, taps, axes)), 0)]
+    sums = spread(values, taps, axes, runtime.reference_order)
+    return [float_finish(node, bias)(np.ascontiguousarray(sums), 0)]
 
 
-def transposed_with_bias(values: Array, weights: Array, bias: Array, padding: int, strides: Sequence[int]) -> Array:
+def transposed_with_bias(
+    values: Array, weights: Array, bias: Array, padding: int, strides: Sequence[int], in_order: bool = False
+) -> Array:
     """A float transposed convolution whose output shape follows from its padding.
 
     Args:
@@ -178,13 +190,14 @@ def transposed_with_bias(values: Array, weights: Array, bias: Array, padding: in
         bias: [O].
         padding: SAME (output = input * stride) or VALID (the whole of every window).
         strides: Vertical and horizontal.
+        in_order: As for `spread`.
     """
     axes = []
     for size, taps, stride in zip(values.shape[1:3], weights.shape[1:3], strides):
         full = (size - 1) * stride + taps
         out = size * stride if padding == SAME else max(full, size * stride)
         axes.append(Spread(out, stride, 1, max(0, full - size * stride) // 2 if padding == SAME else 0))
-    sums: Any = spread(values, np.ascontiguousarray(weights.transpose(3, 1, 2, 0)), axes)
+    sums: Any = spread(values, np.ascontiguousarray(weights.transpose(3, 1, 2, 0)), axes, in_order)
     return np.ascontiguousarray(sums + bias)
 
 

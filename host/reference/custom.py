@@ -57,4 +57,5 @@ def convolution_2d_transpose_bias(
         shapes = [list(a.shape) for a in (values, weights, bias)]
         fail(node, "shapes of the inputs", shapes, "[N, H, W, I], [O, KH, KW, I], [O]")
     kind = SAME if padding == 1 else VALID
-    return [transposed_with_bias(values, weights, bias, kind, (stride_height, stride_width))]
+    strides = (stride_height, stride_width)
+    return [transposed_with_bias(values, weights, bias, kind, strides, runtime.reference_order)]

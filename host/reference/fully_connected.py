@@ -33,6 +33,7 @@ from nnapi_toolkit.reference.quantized import (
     scale_or_zero,
     zero_point_of,
 )
+from nnapi_toolkit.reference.sums import product
 
 INT32 = 2
 
@@ -58,7 +59,7 @@ def fully_connected(node: Node, inputs: Sequence[Array | None], runtime: Runtime
     rows = values.reshape(-1, width)
     require_type(node, values, "type of input 0", np.float32, np.uint8, np.int8, np.int16)
     if values.dtype == np.float32 and weights.dtype == np.float32:
-        result: Array = float_finish(node, bias)(rows @ weights.T, 0)
+        result: Array = float_finish(node, bias)(product(rows, weights.T, runtime.reference_order), 0)
     elif values.dtype == np.float32:
         result = _hybrid(node, runtime, rows, weights, bias)
     else:

@@ -10,6 +10,7 @@ from nnapi_toolkit.reference.base import Array, Runtime, check_shape, fail, kern
 from nnapi_toolkit.reference.fixed_point import Multiplier, multiply_int64_accumulator, requantize, wrap32
 from nnapi_toolkit.reference.hybrid import quantize_rows_asymmetric, quantize_rows_symmetric
 from nnapi_toolkit.reference.quantized import scale_of, type_range, zero_point_of
+from nnapi_toolkit.reference.sums import product_in_order
 from nnapi_toolkit.reference.window import exact_dtype
 
 
@@ -31,9 +32,18 @@ def batch_matmul(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -
     check_shape(node, (*lead, left.shape[-2], right.shape[-1]))
     require_type(node, left, "type of input 0", np.float32, np.int8, np.int16)
     if left.dtype == np.float32 and right.dtype == np.float32:
-        return [np.matmul(left, right)]
+        return [_in_order(left, right, lead) if runtime.reference_order else np.matmul(left, right)]
     require_type(node, right, "type of input 1", np.int8, np.int16)
     return [_hybrid(node, left, right) if left.dtype == np.float32 else _quantized(node, left, right)]
+
+
+def _in_order(left: Array, right: Array, lead: tuple[int, ...]) -> Array:
+    """The products one by one, each sum in the reference's order."""
+    rows, columns = left.shape[-2], right.shape[-1]
+    lefts = np.broadcast_to(left, (*lead, *left.shape[-2:])).reshape(-1, rows, left.shape[-1])
+    rights = np.broadcast_to(right, (*lead, *right.shape[-2:])).reshape(-1, right.shape[-2], columns)
+    parts = [product_in_order(a, b) for a, b in zip(lefts, rights)]
+    return np.asarray(parts, left.dtype).reshape(*lead, rows, columns)
 
 
 def _exact_product(left: Array, right: Array) -> Array:

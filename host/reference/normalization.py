@@ -10,6 +10,7 @@ from nnapi_toolkit.reference.base import Array, Runtime, fail, kernel, operand, 
 from nnapi_toolkit.reference.fixed_functions import inverse_square_root
 from nnapi_toolkit.reference.fixed_point import Multiplier, multiply_by_quantized_multiplier
 from nnapi_toolkit.reference.quantized import type_range, zero_point_of
+from nnapi_toolkit.reference.sums import sum_in_order
 
 
 @kernel("L2_NORMALIZATION")
@@ -20,7 +21,7 @@ def l2_normalization(node: Node, inputs: Sequence[Array | None], runtime: Runtim
     if values.ndim < 1:
         fail(node, "rank of input 0", 0, "1 or more")
     if values.dtype == np.float32:
-        squares = np.sum(values * values, axis=-1, keepdims=True, dtype=np.float64).astype(np.float32)
+        squares = sum_in_order(np.moveaxis(values * values, -1, 0))[..., None]
         return [values / np.maximum(np.sqrt(squares), np.float32(1e-6))]
     rows = values.reshape(-1, values.shape[-1]).astype(np.int64) - zero_point_of(tensor_in(node, 0))
     low, high = type_range(values.dtype)
@@ -49,12 +50,12 @@ def local_response_normalization(node: Node, inputs: Sequence[Array | None], run
         fail(node, "rank of input 0", values.ndim, "4")
     if options.radius < 0:
         fail(node, "radius", options.radius, "0 or more")
-    depth = values.shape[-1]
-    sums = np.zeros((*values.shape[:-1], depth + 1), np.float64)
-    np.cumsum((values * values).astype(np.float64), axis=-1, out=sums[..., 1:])
-    channels = np.arange(depth)
-    first, last = np.maximum(channels - options.radius, 0), np.minimum(channels + options.radius, depth)
-    window = (sums[..., last] - sums[..., first]).astype(np.float32)
+    depth, radius = values.shape[-1], min(options.radius, values.shape[-1])
+    squares = np.zeros((*values.shape[:-1], depth + 2 * radius), np.float32)
+    squares[..., radius : radius + depth] = values * values
+    window = np.zeros_like(values)
+    for offset in range(2 * radius):
+        window += squares[..., offset : offset + depth]
     base = np.float32(options.bias) + np.float32(options.alpha) * window
     with np.errstate(all="ignore"):
         factor = np.power(base.astype(np.float64), -float(options.beta)).astype(np.float32)

@@ -31,7 +31,14 @@ from nnapi_toolkit.reference.fixed_point import (
     truncating_divide,
     wrap32,
 )
-from nnapi_toolkit.reference.quantized import QUANTIZED, scale_of, scale_or_zero, type_range, zero_point_of
+from nnapi_toolkit.reference.quantized import (
+    QUANTIZED,
+    scale_of,
+    scale_or_zero,
+    type_range,
+    zero_point_of,
+)
+from nnapi_toolkit.reference.sums import sum_in_order
 from numpy.typing import NDArray
 
 
@@ -53,6 +60,13 @@ def _count(values: Array, axes: tuple[int, ...]) -> int:
     return math.prod(values.shape[axis] for axis in axes)
 
 
+def _float_sum(values: Array, axes: tuple[int, ...]) -> Array:
+    """Sum over axes in the order of the elements."""
+    kept = [axis for axis in range(values.ndim) if axis not in axes]
+    ordered = np.transpose(values, (*axes, *kept))
+    return sum_in_order(ordered.reshape(_count(values, axes), *(values.shape[axis] for axis in kept)))
+
+
 @kernel("MEAN")
 def mean(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """float32; int32, int64 truncated toward zero; uint8, int8, int16 with rescaling. An empty input gives NaN or 0."""
@@ -62,8 +76,7 @@ def mean(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequen
     if values.size == 0:
         return [np.full(shape, np.nan if values.dtype == np.float32 else 0, values.dtype)]
     if values.dtype == np.float32:
-        total = np.sum(values, axis=axes, dtype=np.float64).astype(np.float32)
-        return [(total / np.float32(count)).reshape(shape).astype(np.float32)]
+        return [np.asarray(_float_sum(values, axes) / np.float32(count)).reshape(shape)]
     if values.dtype in (np.int32, np.int64):
         return [
             truncating_divide(np.sum(values, axis=axes, dtype=np.int64), count)
@@ -83,7 +96,7 @@ def sum_(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequen
     require_type(node, values, "type of input 0", np.float32, np.int32, np.int64, np.uint8, np.int8, np.int16)
     shape = _shape(node, values, axes)
     if values.dtype == np.float32:
-        return [np.sum(values, axis=axes, dtype=np.float64).astype(np.float32).reshape(shape)]
+        return [_float_sum(values, axes).reshape(shape)]
     if values.dtype in (np.int32, np.int64):
         return [np.sum(values, axis=axes, dtype=values.dtype).reshape(shape)]
     return [_quantized_sum(node, values, axes, _count(values, axes), average=False).reshape(shape)]

@@ -28,6 +28,7 @@ from nnapi_toolkit.reference.fixed_point import (
     wrap32,
 )
 from nnapi_toolkit.reference.quantized import scale_of, type_range
+from nnapi_toolkit.reference.sums import sum_in_order
 from nnapi_toolkit.reference.tables import interpolate_16bit, table_16bit
 from numpy.typing import NDArray
 
@@ -75,7 +76,7 @@ def _softmax_float(rows: Array, beta: float) -> Array:
     wide = rows.astype(np.float32)
     shifted = (wide - wide.max(axis=1, keepdims=True)) * np.float32(beta)
     exps = np.exp(shifted.astype(np.float64)).astype(np.float32)
-    return (exps / exps.sum(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)).astype(rows.dtype)
+    return (exps / sum_in_order(exps.T)[:, None]).astype(rows.dtype)
 
 
 def _softmax_8bit(node: Node, rows: Array, beta: float) -> Array:
@@ -121,8 +122,8 @@ def log_softmax(node: Node, inputs: Sequence[Array | None], runtime: Runtime) ->
     if values.dtype == np.float32:
         shifted = rows - rows.max(axis=1, keepdims=True)
         exps = np.exp(shifted.astype(np.float64)).astype(np.float32)
-        total = exps.sum(axis=1, keepdims=True, dtype=np.float64)
-        return [(shifted - np.log(total).astype(np.float32)).reshape(values.shape)]
+        total = np.log(sum_in_order(exps.T).astype(np.float64)).astype(np.float32)
+        return [(shifted - total[:, None]).reshape(values.shape)]
     return [_log_softmax_8bit(node, rows).reshape(values.shape)]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from nnapi_toolkit.delegate.graph import Node
 from nnapi_toolkit.reference.base import Array, check_shape, fail
+from nnapi_toolkit.reference.sums import product
 from numpy.lib.stride_tricks import as_strided
 
 SAME, VALID = 0, 1
@@ -104,6 +105,7 @@ def convolve(
     fill: float,
     finish: Finish,
     dtype: np.dtype[np.generic],
+    in_order: bool = False,
 ) -> Array:
     """Matrix product over windows, block by block.
 
@@ -115,6 +117,7 @@ def convolve(
         fill: The value of padded cells.
         finish: Turns a block of sums [rows, O] of batch item n into outputs of `dtype`; may reuse the block.
         dtype: Of the output.
+        in_order: Form the sums in the reference's order.
 
     Returns:
         Output [N, *out, O].
@@ -131,36 +134,36 @@ def convolve(
     step = max(1, PATCH_ELEMENTS // max(1, max(depth, channels) * row_cells))
     for n in range(batch):
         if pointwise:
-            _pointwise(values[n], matrices[0], result[n], finish, n, compute)
+            _pointwise(values[n], matrices[0], result[n], finish, n, in_order)
             continue
         padded = pad_spatial(values[n : n + 1], axes, fill).astype(compute, copy=False)
         view = patches(padded, axes)[0]
         for start in range(0, spatial[0], step):
             block = view[start : start + step]
-            rows = block.shape[0] * row_cells
-            sums = _block_product(block, rows, matrices)
-            result[n, start : start + step] = finish(sums, n).reshape(block.shape[0], *spatial[1:], channels)
+            sums = _block_product(block, block.shape[0] * row_cells, matrices, in_order)
+            shape = (block.shape[0], *spatial[1:], channels)
+            result[n, start : start + step] = finish(sums, n).reshape(shape)
     return result
 
 
 def _pointwise(
-    values: Array, matrix: Array, result: Array, finish: Finish, n: int, compute: np.dtype[np.generic]
+    values: Array, matrix: Array, result: Array, finish: Finish, n: int, in_order: bool
 ) -> None:
     """One batch item of a 1x1 convolution: a plain matrix product, in blocks of rows."""
     rows = values.reshape(-1, values.shape[-1])
     out = result.reshape(-1, result.shape[-1])
     step = max(64, PATCH_ELEMENTS // max(matrix.shape))
     for start in range(0, rows.shape[0], step):
-        block = rows[start : start + step].astype(compute, copy=False)
-        out[start : start + step] = finish(block @ matrix, n)
+        block = rows[start : start + step].astype(matrix.dtype, copy=False)
+        out[start : start + step] = finish(product(block, matrix, in_order), n)
 
 
-def _block_product(block: Array, rows: int, matrices: Sequence[Array]) -> Array:
+def _block_product(block: Array, rows: int, matrices: Sequence[Array], in_order: bool) -> Array:
     if len(matrices) == 1:
-        return block.reshape(rows, -1) @ matrices[0]
+        return product(block.reshape(rows, -1), matrices[0], in_order)
     depth = block.shape[-1] // len(matrices)
-    parts = [
-        block[..., g * depth : (g + 1) * depth].reshape(rows, -1) @ matrix
-        for g, matrix in enumerate(matrices)
-    ]
+    parts = []
+    for g, matrix in enumerate(matrices):
+        taken = block[..., g * depth : (g + 1) * depth].reshape(rows, -1)
+        parts.append(product(taken, matrix, in_order))
     return np.concatenate(parts, axis=1)
