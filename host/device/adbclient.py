@@ -238,7 +238,7 @@ class AdbServer:
         except OSError as error:
             raise AdbServerError(
                 f"no adb server answers at {self.address} ({error.strerror or error})",
-                advice="Start it with `adb start-server`, or name another with --adb-host and --adb-port",
+                advice="Start it with `adb start-server`, or name another with ADB_SERVER_SOCKET=tcp:HOST:PORT",
             ) from error
         return Stream(connection, f"adb server {self.address}")
 

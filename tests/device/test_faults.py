@@ -367,7 +367,6 @@ except Exception as error:
     assert child.stdout.readline().strip() == "ShimLostError"
     child.wait(10)
     assert wait_until(lambda: not any(map(alive, pids)))
-    assert folder.exists()
     run_client(adder, "")[0].wait(10)
     assert not folder.exists()
 
