@@ -3,70 +3,81 @@
  *
  * With two, every output is the sum that TFLite's reference kernels form: products added one by one in order of depth, the bias last. */
 
-SNN_INLINE void FLOAT_NAME(f_block)(const int rows, const SnnFMatrix *m, const SnnTile *tile, uint32_t row0, uint32_t n0, const float *panel) {
+SNN_INLINE void FLOAT_NAME(f_block)(const int rows, const int vectors, const SnnFMatrix *m, const SnnTile *tile, uint32_t row0, uint32_t n0,
+                                    const float *panel) {
   VecF32 acc[SNN_F_ROWS][SNN_F_VECTORS];
   const char *a = (const char *)tile->a + row0 * tile->a_stride;
   SNN_UNROLL for (int i = 0; i < rows; i++) {
-    SNN_UNROLL for (int j = 0; j < SNN_F_VECTORS; j++) acc[i][j] = splat_f32(0);
+    SNN_UNROLL for (int j = 0; j < vectors; j++) acc[i][j] = splat_f32(0);
   }
   for (uint32_t k = 0; k < m->k; k++) {
     VecF32 w[SNN_F_VECTORS];
-    SNN_UNROLL for (int j = 0; j < SNN_F_VECTORS; j++) w[j] = load_f32(panel + j * SNN_LANES);
+    SNN_UNROLL for (int j = 0; j < vectors; j++) w[j] = load_f32(panel + j * SNN_LANES);
     SNN_UNROLL for (int i = 0; i < rows; i++) {
       VecF32 x = splat_f32(SNN_LOAD(float, a + i * tile->a_stride));
-      SNN_UNROLL for (int j = 0; j < SNN_F_VECTORS; j++) acc[i][j] = MULTIPLY_ADD(x, w[j], acc[i][j]);
+      SNN_UNROLL for (int j = 0; j < vectors; j++) acc[i][j] = MULTIPLY_ADD(x, w[j], acc[i][j]);
     }
     panel += SNN_F_COLUMNS;
     a += sizeof(float);
   }
-  char *out = (char *)tile->out + row0 * tile->out_stride + n0 * sizeof(float);
-  bool whole = n0 + SNN_F_COLUMNS <= m->n;
   VecF32 lo = splat_f32(m->lo), hi = splat_f32(m->hi);
   SNN_UNROLL for (int i = 0; i < rows; i++) {
-    float edge[SNN_F_COLUMNS];
-    char *to = whole ? out + i * tile->out_stride : (char *)edge;
-    SNN_UNROLL for (int j = 0; j < SNN_F_VECTORS; j++) {
-      SNN_STORE(to + j * SNN_VECTOR_BYTES, clamp_f32(acc[i][j] + load_f32(m->bias + n0 + j * SNN_LANES), lo, hi));
+    char *out = (char *)tile->out + (row0 + (uint32_t)i) * tile->out_stride;
+    SNN_UNROLL for (int j = 0; j < vectors; j++) {
+      uint32_t n = n0 + j * SNN_LANES;
+      if (n >= m->n) continue;
+      float *to = (float *)(void *)out + n;
+      VecF32 y = clamp_f32(acc[i][j] + load_f32(m->bias + n), lo, hi);
+      if (n + SNN_LANES <= m->n) SNN_STORE(to, y);
+      else store_part_f32(to, y, m->n - n);
     }
-    if (!whole) memcpy(out + i * tile->out_stride, edge, (m->n - n0) * sizeof(float));
   }
 }
 
 #undef F_CASE
-#define F_CASE(rows) case rows: FLOAT_NAME(f_block)(rows, m, tile, row, n0, panel); break
-static void FLOAT_NAME(f_rest)(const SnnFMatrix *m, const SnnTile *tile, uint32_t row, uint32_t n0, const float *panel) {
-  switch (tile->rows - row) {
-    F_CASE(1);
-#if SNN_F_ROWS > 2
-    F_CASE(2);
-#endif
-#if SNN_F_ROWS > 3
-    F_CASE(3);
-#endif
+#define F_CASE(rows) case rows: FLOAT_NAME(f_block)(rows, vectors, m, tile, row, n0, panel); break
+/* All rows of one panel, in blocks as equal as they can be. */
+SNN_INLINE void FLOAT_NAME(f_panel)(const int vectors, const SnnFMatrix *m, const SnnTile *tile, uint32_t n0, const float *panel) {
+  uint32_t blocks = (tile->rows + SNN_F_ROWS - 1) / SNN_F_ROWS;
+  for (uint32_t row = 0; blocks > 0; blocks--) {
+    uint32_t size = (tile->rows - row + blocks - 1) / blocks;
+    switch (size) {
+      F_CASE(1);
+      F_CASE(2);
+      F_CASE(3);
+      F_CASE(4);
 #if SNN_F_ROWS > 4
-    F_CASE(4);
-    F_CASE(5);
+      F_CASE(5);
+      F_CASE(6);
 #endif
 #if SNN_F_ROWS > 6
-    F_CASE(6);
-    F_CASE(7);
+      F_CASE(7);
+      F_CASE(8);
 #endif
 #if SNN_F_ROWS > 8
-    F_CASE(8);
-    F_CASE(9);
-    F_CASE(10);
-    F_CASE(11);
+      F_CASE(9);
+      F_CASE(10);
+      F_CASE(11);
+      F_CASE(12);
 #endif
-    default: break;
+      default: break;
+    }
+    row += size;
   }
+}
+
+static void FLOAT_NAME(f_panel_wide)(const SnnFMatrix *m, const SnnTile *tile, uint32_t n0, const float *panel) {
+  FLOAT_NAME(f_panel)(SNN_F_VECTORS, m, tile, n0, panel);
+}
+static void FLOAT_NAME(f_panel_narrow)(const SnnFMatrix *m, const SnnTile *tile, uint32_t n0, const float *panel) {
+  FLOAT_NAME(f_panel)(1, m, tile, n0, panel);
 }
 
 static void FLOAT_NAME(f_multiply)(const SnnFMatrix *m, const SnnTile *tile) {
   const float *panel = m->weights;
   for (uint32_t n0 = 0; n0 < m->n; n0 += SNN_F_COLUMNS, panel += (size_t)SNN_F_COLUMNS * m->k) {
-    uint32_t row = 0;
-    for (; row + SNN_F_ROWS <= tile->rows; row += SNN_F_ROWS) FLOAT_NAME(f_block)(SNN_F_ROWS, m, tile, row, n0, panel);
-    if (row < tile->rows) FLOAT_NAME(f_rest)(m, tile, row, n0, panel);
+    if (m->n - n0 <= SNN_LANES) FLOAT_NAME(f_panel_narrow)(m, tile, n0, panel);
+    else FLOAT_NAME(f_panel_wide)(m, tile, n0, panel);
   }
 }
 

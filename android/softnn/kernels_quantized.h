@@ -101,32 +101,34 @@ SNN_INLINE void q_block(const int rows, const int vectors, const SnnQMatrix *m, 
 }
 
 #define Q_CASE(rows) case rows: q_block(rows, vectors, m, r, narrow, mode, tile, row, n0, panel); break
-/* All rows of one panel. The last ones may not fill a block; SNN_Q_ROWS is at most 12. */
+/* All rows of one panel, in blocks as equal as they can be. */
 SNN_INLINE void q_panel(const int vectors, const SnnQMatrix *m, const SnnRequant *r, const Narrow *narrow, const QMode mode,
                         const SnnTile *tile, uint32_t n0, const char *panel) {
-  uint32_t row = 0;
-  for (; row + SNN_Q_ROWS <= tile->rows; row += SNN_Q_ROWS) {
-    q_block(SNN_Q_ROWS, vectors, m, r, narrow, mode, tile, row, n0, panel);
-  }
-  switch (tile->rows - row) {
-    Q_CASE(1);
-    Q_CASE(2);
-    Q_CASE(3);
+  uint32_t blocks = (tile->rows + SNN_Q_ROWS - 1) / SNN_Q_ROWS;
+  for (uint32_t row = 0; blocks > 0; blocks--) {
+    uint32_t size = (tile->rows - row + blocks - 1) / blocks;
+    switch (size) {
+      Q_CASE(1);
+      Q_CASE(2);
+      Q_CASE(3);
+      Q_CASE(4);
 #if SNN_Q_ROWS > 4
-    Q_CASE(4);
-    Q_CASE(5);
+      Q_CASE(5);
+      Q_CASE(6);
 #endif
 #if SNN_Q_ROWS > 6
-    Q_CASE(6);
-    Q_CASE(7);
+      Q_CASE(7);
+      Q_CASE(8);
 #endif
 #if SNN_Q_ROWS > 8
-    Q_CASE(8);
-    Q_CASE(9);
-    Q_CASE(10);
-    Q_CASE(11);
+      Q_CASE(9);
+      Q_CASE(10);
+      Q_CASE(11);
+      Q_CASE(12);
 #endif
-    default: break;
+      default: break;
+    }
+    row += size;
   }
 }
 
