@@ -13,6 +13,7 @@ from nnapi_toolkit.delegate.epochs import Epoch, cut, dependencies
 from nnapi_toolkit.delegate.graph import Graph, Node, Operator, Subgraph
 from nnapi_toolkit.delegate.ops import rule_of
 from nnapi_toolkit.delegate.reason import Reason
+from nnapi_toolkit.delegate.rewrites.folding import inferred_shapes
 from nnapi_toolkit.delegate.target import Target
 from nnapi_toolkit.delegate.tflite_dynamic import dynamic_tensor
 from nnapi_toolkit.schema.enums import BuiltinOperator, TensorType
@@ -50,6 +51,9 @@ _NO_OPERAND: dict[str, frozenset[int]] = {
     "DENSIFY": frozenset({0}),
 }
 
+#: Subgraphs of this name are for checks of the model, and left alone.
+_SKIPPED_PREFIX = "VALIDATION:"
+
 #: Custom operators that TFLite's own resolver knows.
 KNOWN_CUSTOM = frozenset({"TFLite_Detection_PostProcess", "Mfcc", "AudioSpectrogram", "NumericVerify"})
 
@@ -72,9 +76,9 @@ class TfliteDelegate:
         only: int | None = None,
     ) -> None:
         self._limit = limit
-        self._graph = graph
+        view = inferred_shapes(graph)
         self._subgraphs = [
-            _DelegatedSubgraph(graph, s, target, custom_operators, allow_dynamic, only in (None, s.index))
+            _DelegatedSubgraph(graph, view.subgraphs[s.index], target, custom_operators, allow_dynamic, only in (None, s.index))
             for s in graph.subgraphs
         ]
         self._stop_where_it_stops()
@@ -127,7 +131,7 @@ class _DelegatedSubgraph:
         self.float16 = _float16_constants(subgraph)
         self.valid: set[int] = set()
         self.candidates: set[int] = set()
-        if not wanted:
+        if not wanted or subgraph.name.startswith(_SKIPPED_PREFIX):
             return
         self._validate()
         self.candidates = set(self.valid)
@@ -153,7 +157,7 @@ class _DelegatedSubgraph:
                 return
         if allow_dynamic and self.target.feature_level >= 2:
             return
-        found = dynamic_tensor(self.graph, self.subgraph)
+        found = dynamic_tensor(self.graph, self.graph.subgraphs[self.subgraph.index])
         if found is not None:
             name = self.subgraph.tensors[found].name
             self.give_up(

@@ -64,10 +64,16 @@ def names(kinds: frozenset[TensorType]) -> str:
     return " or ".join(k.name for k in sorted(kinds))
 
 
+def is_constant(t: Tensor) -> bool:
+    """True for tensors that TFLite maps read-only: those with a buffer in the file, even an empty one."""
+    return t.is_constant and t.buffer != 0 and t.data_offset is not None
+
+
 def constant(case: Case, position: int) -> None:
     """Refuses an input that is not a constant of the file."""
     operand = case.input(position)
-    case.need(operand.is_constant, "constant-operand", operand, "computed at run time", "a constant", "a constant value")
+    fits = is_constant(operand.tensor)
+    case.need(fits, "constant-operand", operand, "computed at run time", "a constant", "a constant value")
 
 
 def no_activation(case: Case) -> None:

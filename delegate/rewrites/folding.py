@@ -118,6 +118,13 @@ def freeze_shapes(graph: Graph, shapes: Shapes | None = None) -> Graph:
     return _view(graph, [walk.view for walk in walks])
 
 
+def inferred_shapes(graph: Graph) -> Graph:
+    """The model with the shapes that follow from its inputs' where the file leaves dimensions open; itself where it leaves none."""
+    if not any(-1 in (t.shape_signature or ()) for s in graph.subgraphs for t in s.tensors):
+        return graph
+    return _view(graph, [_Walk(graph, subgraph, fold=False).view for subgraph in graph.subgraphs])
+
+
 def _view(graph: Graph, subgraphs: Sequence[Subgraph]) -> Graph:
     view = copy.copy(graph)
     view.__dict__.pop("_nodes", None)
