@@ -87,30 +87,49 @@ static inline size_t column_place(const Column *to, size_t k) {
   return (k / to->unit * to->columns + to->column) * to->unit + k % to->unit;
 }
 
+enum { RUN = 1 << 20 }; /* weights whose sums fit 32 bits */
+
 /* Over the weights of one output channel: the sum (8-bit format), and of their distances to the zero point. */
 typedef struct {
   int32_t sum;
   uint64_t distance;
 } ColumnSums;
 
+/* A run of bytes that lie side by side, from a multiple of the unit on: whole units at once. Returns how many were packed. */
+static size_t pack_q8_units(const Column *to, size_t k, const uint8_t *from, size_t count, uint8_t flip) {
+  uint32_t mask = flip * 0x01010101u;
+  char *place = to->panel + column_place(to, k);
+  size_t done = 0;
+  if (to->unit != 4 || k % 4 != 0) return 0;
+  for (; done + 4 <= count; done += 4, place += 4 * to->columns) {
+    uint32_t four;
+    memcpy(&four, from + done, 4);
+    four ^= mask;
+    memcpy(place, &four, 4);
+  }
+  return done;
+}
+
 static void pack_q_run(const Column *to, size_t k, const uint8_t *from, ptrdiff_t step, size_t count, SnnStored form, size_t element,
                        ColumnSums *sums) {
-  uint8_t *bytes = (uint8_t *)to->panel;
+  uint8_t *bytes = (uint8_t *)to->panel, flip = form.is_signed ? 0 : 0x80;
   int16_t *words = (int16_t *)(void *)to->panel;
-  uint8_t flip = form.is_signed ? 0 : 0x80;
-  int32_t sum = 0;
-  uint32_t distance = 0; /* of at most 2^24 weights */
-  for (size_t c = 0; c < count; c++, k++) {
-    uint8_t stored = from[(ptrdiff_t)c * step];
-    int32_t centred = (form.is_signed ? (int8_t)stored : stored) - form.zero_point;
+  int32_t sum = 0, zero = signed_zero(form);
+  uint32_t distance = 0;
+  for (size_t c = 0; c < count; c++) {
+    int32_t w = (int8_t)(from[(ptrdiff_t)c * step] ^ flip), centred = w - zero;
+    sum += w;
     distance += (uint32_t)(centred < 0 ? -centred : centred);
-    sum += (int8_t)(stored ^ flip);
-    if (element == 1) bytes[column_place(to, k)] = stored ^ flip;
-    else words[column_place(to, k)] = (int16_t)centred;
-    if ((c & 0xffffff) == 0xffffff) sums->distance += distance, distance = 0;
   }
   sums->sum += sum;
   sums->distance += distance;
+  size_t done = element == 1 && step == 1 ? pack_q8_units(to, k, from, count, flip) : 0;
+  for (size_t c = done; c < count; c++) {
+    uint8_t w = from[(ptrdiff_t)c * step] ^ flip;
+    size_t place = column_place(to, k + c);
+    if (element == 1) bytes[place] = w;
+    else words[place] = (int16_t)((int8_t)w - zero);
+  }
 }
 
 /* All taps of one output channel. */
@@ -121,7 +140,10 @@ static ColumnSums pack_q_column(const Column *to, const SnnWeights *weights, siz
   for (uint32_t y = 0; y < weights->ny; y++) {
     for (uint32_t x = 0; x < weights->nx; x++, k += weights->nc) {
       const uint8_t *from = base + (ptrdiff_t)y * weights->stride_y + (ptrdiff_t)x * weights->stride_x;
-      pack_q_run(to, k, from, weights->stride_c, weights->nc, form, element, &sums);
+      for (size_t c = 0; c < weights->nc; c += RUN) {
+        size_t count = weights->nc - c < RUN ? weights->nc - c : RUN;
+        pack_q_run(to, k + c, from + (ptrdiff_t)c * weights->stride_c, weights->stride_c, count, form, element, &sums);
+      }
     }
   }
   return sums;
