@@ -33,7 +33,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from . import bionic
+from . import bionic, prebuilt
 from .errors import BuildError
 from .toolchain import (
     COMMON_COMPILE_FLAGS,
@@ -295,7 +295,7 @@ def build(
     progress: Progress | None = None,
     deadline: float = _BUILD_SECONDS,
 ) -> BuildResult:
-    """Builds everything for one target, or finds it built.
+    """Builds everything for one target, or finds it built; a wheel carries the Android targets' binaries.
 
     Args:
         target: `host`, or a name from `toolchain.targets()`.
@@ -309,9 +309,13 @@ def build(
     """
     machine = find_target(target)
     names = [SHIM, LIBNEURALNETWORKS] + ([SHIM_LIBRARY] if machine.host else [])
-    folder, digest = build_products(
-        names, machine, Variant(sanitize, debug), progress=progress, deadline=deadline
-    )
+    carried = prebuilt.find(target, SourceTree().hash) if machine.android and not (sanitize or debug) else None
+    if carried is not None:
+        folder, digest = carried.folder, carried.build_hash
+    else:
+        folder, digest = build_products(
+            names, machine, Variant(sanitize, debug), progress=progress, deadline=deadline
+        )
     fields = {SHIM: "shim", SHIM_LIBRARY: "shim_library", LIBNEURALNETWORKS: "libneuralnetworks"}
     return BuildResult(
         target=target,

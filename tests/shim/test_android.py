@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import platform
 import re
@@ -14,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nnapi_toolkit.android import bionic
+from nnapi_toolkit.android import bionic, prebuilt
 from nnapi_toolkit.android.build import SOURCE_ROOT, BuildResult, build
 from nnapi_toolkit.android.channel import DescriptorTransport, StreamChannel
-from nnapi_toolkit.android.errors import ShimCrashedError, ShimDeadlineError
+from nnapi_toolkit.android.errors import BuildError, ShimCrashedError, ShimDeadlineError
 from nnapi_toolkit.android.protocol import ExecuteInput, ExecuteOutput, ShimClient
 from nnapi_toolkit.android.toolchain import compiler, host_target
 
@@ -230,3 +231,36 @@ def test_symbols_are_read_and_named() -> None:
     sources = bionic.stub_sources(symbols)
     assert list(sources) == ["stub_x.so", "stub_y.so"] and bionic.soname("stub_x.so") == "libx.so"
     assert sources["stub_y.so"].startswith('__asm__(".globl d\\n')
+
+
+# --- what a wheel carries ---
+
+
+def test_carried_binaries_are_used_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = built("arm64-v8a")
+    lines: list[str] = []
+    root = tmp_path / "prebuilt"
+    manifest = json.loads(prebuilt.write(root, lines.append).read_text())
+    if manifest["build_hash"] != fresh.source_hash:
+        pytest.skip("the sources were edited while this test ran")
+    assert set(manifest["targets"]) == set(ABIS) and len(lines) == 2 * len(ABIS)
+    assert sorted(path.name for path in (root / "x86").iterdir()) == ["libneuralnetworks.so", "nnapi-shim"]
+    monkeypatch.setattr(prebuilt, "PREBUILT_ROOT", root)
+    carried = build("arm64-v8a")
+    assert carried.shim == root / "arm64-v8a" / "nnapi-shim" and carried.source_hash == fresh.source_hash
+    assert carried.sizes == fresh.sizes and carried.shim.read_bytes() == fresh.shim.read_bytes()
+    assert carried.source_hash.encode() in carried.shim.read_bytes()
+    tree_hash = manifest["tree_hash"]
+    assert prebuilt.find("arm64-v8a", "0" * 64) is None  # other sources
+    assert prebuilt.find("host", tree_hash) is None
+    content = bytearray(carried.shim.read_bytes())
+    content[1000] ^= 1
+    carried.shim.write_bytes(content)
+    with pytest.raises(BuildError, match="nnapi-shim is not the file that was shipped") as info:
+        prebuilt.find("arm64-v8a", tree_hash)
+    assert "--force-reinstall" in info.value.next_step
+    carried.libneuralnetworks.unlink()
+    assert prebuilt.find("x86", tree_hash) is not None
+    (root / prebuilt.MANIFEST).write_text("{")
+    with pytest.raises(BuildError, match="cannot be read"):
+        prebuilt.find("x86", tree_hash)
