@@ -267,11 +267,19 @@ class Store:
         entries = self._entries()
         if not entries:
             return
-        now = int(self.shell().run("date +%s").text.strip() or 0)
-        ended = self._ended([entry for entry in entries if entry.process])
-        stale = [e.name for e in entries if e.name in ended or (e.leftover and now - e.mtime > STALE_SECONDS)]
+        now = self._now()
+        stale = [entry.name for entry in self._stale(entries, now)]
         unused = [e for e in _beyond(entries, KEEP_BYTES) if now - e.mtime > _KEEP_SECONDS and e.name not in keep]
         self._remove(stale + [entry.name for entry in unused])
+
+    def _now(self) -> int:
+        """The phone's clock, in seconds."""
+        return int(self.shell().run("date +%s").text.strip() or 0)
+
+    def _stale(self, entries: Sequence[_Entry], now: int) -> list[_Entry]:
+        """What is left of sessions that have ended."""
+        ended = self._ended([entry for entry in entries if entry.process])
+        return [e for e in entries if e.name in ended or (e.leftover and now - e.mtime > STALE_SECONDS)]
 
     def _ended(self, logs: Sequence[_Entry]) -> set[str]:
         """Those logs whose shim does not run any more."""
@@ -297,7 +305,7 @@ class Store:
             return 0
         entries = self._entries()
         if keep > 0:
-            victims = [entry for entry in entries if entry.leftover] + _beyond(entries, keep)
+            victims = self._stale(entries, self._now()) + _beyond(entries, keep)
             self.shell().run(f"cd {FOLDER} && rm -f {' '.join(shlex.quote(e.name) for e in victims)}").check()
             self.known -= {entry.name for entry in victims}
             return sum(entry.size for entry in victims)

@@ -169,9 +169,11 @@ def test_clean_keeps_what_was_used_last(phone: VirtualDevice, place: Path) -> No
         os.utime(place / one.sha256, (time.time() - age * 100, time.time() - age * 100))
     (place / "cache" / "compiled").write_bytes(b"x" * 500)
     os.utime(place / "cache" / "compiled", (time.time() - 150, time.time() - 150))
-    (place / "left.over.part").write_bytes(b"x" * 10)
-    assert store.clean(keep=2500) == 1010
-    assert names(place) == sorted(one.sha256 for one in items[:2])
+    for name, when in (("old.part", 0), ("young.part", time.time()), ("0123456789abcdef-1.log", time.time())):
+        (place / name).write_bytes(b"x" * 10)
+        os.utime(place / name, (when, when))
+    assert store.clean(keep=2500) == 1020
+    assert names(place) == sorted([*(one.sha256 for one in items[:2]), "young.part"])
     assert (place / "cache" / "compiled").exists()
     assert store.ensure(items) == 1000
 
