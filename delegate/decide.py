@@ -71,6 +71,8 @@ def decide(node: Node, target: Target, depth: int = 0) -> Decision:
 def with_remedy(node: Node, target: Target, reason: Reason) -> Reason:
     """The reason with what would lift the refusal, tried out: rewrites that are not in use, else the lowest feature level that
     accepts, else that level with rewrites. Other remedies (a constant, a fixed shape) are the rule's own word."""
+    if rule_of(node.operator).lowering is None and node.operator.name not in BY_OPERATOR:
+        return reason  # no form at any level
     helping = _rewrites_for(node, target)
     if helping:
         return replace(reason, lifted_by=helping)

@@ -71,7 +71,10 @@ def cut(waits: Sequence[Sequence[int]], delegated: Sequence[bool]) -> list[Epoch
     epochs: list[list[int]] = []
     of_node: list[int] = []
     for node, before in enumerate(waits):
-        epoch = max((of_node[w] for w in before), default=0)
+        epoch = 0
+        for earlier in before:
+            if of_node[earlier] > epoch:
+                epoch = of_node[earlier]
         if (delegated[node] == first) == bool(epoch & 1):
             epoch += 1
         of_node.append(epoch)
