@@ -9,7 +9,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +32,7 @@ from .base import (
     Progress,
     SideData,
     feature_level_of,
+    for_build,
 )
 from .store import CACHE, FOLDER, Item, Store
 
@@ -352,11 +352,7 @@ def programs_for(info: DeviceInfo, target: str = "", progress: Progress | None =
         raise DeviceAbiError(
             f"its ABIs ({abis}) are none that we build for ({', '.join(ANDROID_TARGETS)})", serial=info.serial
         )
-    return build(wanted[0], progress=None if progress is None else partial(_report_build, progress))
-
-
-def _report_build(progress: Progress, done: int, steps: int, what: str) -> None:
-    progress(what, done, steps)
+    return build(wanted[0], progress=for_build(progress))
 
 
 def parse_properties(text: str) -> dict[str, str]:

@@ -68,6 +68,11 @@ class DeviceInfo:
         return asdict(self) | {"abis": list(self.abis)}
 
 
+def for_build(progress: Progress | None) -> Callable[[int, int, str], None] | None:
+    """A `Progress` in the form that `android.build` calls."""
+    return None if progress is None else lambda done, steps, what: progress(what, done, steps)
+
+
 def feature_level_of(api_level: int) -> int:
     """The NNAPI feature level that an Android API level promises: 27 -> 1 ... 31 and up -> 5; 0 below 27."""
     levels = [level for level, (_, api, _) in FEATURE_LEVELS.items() if api <= api_level and level <= 5]

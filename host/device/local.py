@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from functools import partial
 from pathlib import Path
 
 from nnapi_toolkit.android.binding import LocalChannel
@@ -11,7 +10,7 @@ from nnapi_toolkit.android.build import BuildResult, build, cache_root
 from nnapi_toolkit.android.protocol import ShimClient
 from nnapi_toolkit.delegate.target import FEATURE_LEVELS
 
-from .base import START_SECONDS, Deadline, Device, DeviceInfo, DeviceSession, Progress, SideData
+from .base import START_SECONDS, Deadline, Device, DeviceInfo, DeviceSession, Progress, SideData, for_build
 from .virtual.config import VirtualConfig
 
 
@@ -46,8 +45,7 @@ class LocalDevice(Device):
         deadline: float = START_SECONDS,
     ) -> LocalSession:
         """See `Device.start`."""
-        report = None if progress is None else partial(_report_build, progress)
-        session = LocalSession(self, build("host", progress=report))
+        session = LocalSession(self, build("host", progress=for_build(progress)))
         try:
             session.begin(model, Deadline(deadline))
         except BaseException:
@@ -116,7 +114,3 @@ def _cache_directory() -> Path:
     path = cache_root() / "compilations"
     path.mkdir(parents=True, exist_ok=True)
     return path
-
-
-def _report_build(progress: Progress, done: int, steps: int, what: str) -> None:
-    progress(what, done, steps)

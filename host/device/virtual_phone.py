@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import shutil
 import weakref
-from functools import partial
 from pathlib import Path
 
 from nnapi_toolkit.android.build import build
@@ -15,7 +14,7 @@ from nnapi_toolkit.errors import AdbServerError, DeviceError
 
 from .adb import AdbDevice
 from .adbclient import AdbServer, Address, ListedDevice
-from .base import Progress
+from .base import Progress, for_build
 from .virtual.config import ABIS, VirtualConfig, host_abi
 from .virtual.launch import VirtualDeviceError, VirtualPhone, launch
 
@@ -100,8 +99,7 @@ def _with_sysroot(config: VirtualConfig, progress: Progress | None) -> VirtualCo
 
 
 def _library(target: str, progress: Progress | None) -> str:
-    report = None if progress is None else partial(_report_build, progress)
-    return str(build(target, progress=report).libneuralnetworks)
+    return str(build(target, progress=for_build(progress)).libneuralnetworks)
 
 
 def _emulator(abi: str) -> str:
@@ -138,7 +136,3 @@ def open_virtual(config: VirtualConfig | None = None, progress: Progress | None 
     except BaseException:
         phone.close()
         raise
-
-
-def _report_build(progress: Progress, done: int, steps: int, what: str) -> None:
-    progress(what, done, steps)
