@@ -92,7 +92,7 @@ def custom_op(name: str, *, replace: bool = False) -> Callable[[Kernel], Kernel]
     return register
 
 
-def fail(node: Node, what: str, value: object, rule: str) -> NoReturn:
+def fail(node: Node, what: str, value: object, rule: object) -> NoReturn:
     """Refuses a node: names the operator, the attribute or operand, its value and what it must be.
 
     Raises:

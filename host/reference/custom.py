@@ -11,7 +11,12 @@ from nnapi_toolkit.delegate.graph import Node
 from nnapi_toolkit.reference.base import Array, Runtime, custom_op, fail, operand, require_type
 
 #: Modules that register further custom operators, imported with the first look-up.
-SHIPPED = {"TFLite_Detection_PostProcess": "detection"}
+SHIPPED = {
+    "AudioSpectrogram": "spectrum",
+    "Mfcc": "spectrum",
+    "NumericVerify": "quantization",
+    "TFLite_Detection_PostProcess": "detection",
+}
 
 
 def flexbuffer(node: Node) -> dict[str, Any]:

@@ -67,6 +67,25 @@ def dilate(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequ
     return [result]
 
 
+def spread(
+    node: Node, values: Array, fill: Array, low: Sequence[int], high: Sequence[int], interior: Sequence[int]
+) -> Array:
+    """Cells of `fill` between neighbours (`interior`) and at the edges of each axis; negative edges cut."""
+    wide = [size + max(0, size - 1) * gap for size, gap in zip(values.shape, interior)]
+    shape = [max(0, size + a + b) for size, a, b in zip(wide, low, high)]
+    result = np.full(check_shape(node, shape), fill.reshape(-1)[0], values.dtype)
+    if values.size == 0:
+        return result
+    target, source = [], []
+    for size, out, before, gap in zip(values.shape, shape, low, interior):
+        at = np.arange(size) * (gap + 1) + before
+        inside = (at >= 0) & (at < out)
+        target.append(at[inside])
+        source.append(np.nonzero(inside)[0])
+    result[np.ix_(*target)] = values[np.ix_(*source)]
+    return result
+
+
 @kernel("STABLEHLO_PAD")
 def stablehlo_pad(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """Interior cells first, then edges; negative edge amounts cut. Fill from input 1 (scalar)."""
@@ -75,17 +94,4 @@ def stablehlo_pad(node: Node, inputs: Sequence[Array | None], runtime: Runtime) 
     lists = [list(options.edge_padding_low), list(options.edge_padding_high), list(options.interior_padding)]
     if any(len(entry) != values.ndim for entry in lists) or min(lists[2], default=0) < 0:
         fail(node, "edge and interior padding", lists, f"{values.ndim} entries each, interior 0 or more")
-    low, high, interior = lists
-    spread = [size + max(0, size - 1) * gap for size, gap in zip(values.shape, interior)]
-    shape = [max(0, size + a + b) for size, a, b in zip(spread, low, high)]
-    result = np.full(check_shape(node, shape), fill.reshape(-1)[0], values.dtype)
-    if values.size == 0:
-        return [result]
-    target, source = [], []
-    for size, wide, before, gap in zip(values.shape, shape, low, interior):
-        at = np.arange(size) * (gap + 1) + before
-        inside = (at >= 0) & (at < wide)
-        target.append(at[inside])
-        source.append(np.nonzero(inside)[0])
-    result[np.ix_(*target)] = values[np.ix_(*source)]
-    return [result]
+    return [spread(node, values, fill, *lists)]

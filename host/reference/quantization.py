@@ -13,6 +13,7 @@ from nnapi_toolkit.delegate.graph import Node, Tensor
 from nnapi_toolkit.reference.base import (
     Array,
     Runtime,
+    custom_op,
     fail,
     from_constants,
     kernel,
@@ -116,6 +117,28 @@ def _dequantized(node: Node, values: Array) -> Array:
         numbers = np.arange(low, high + 1, dtype=np.float64) - zero_point
         return look_up(values, (scale * numbers).astype(np.float32))
     return (scale * (values.astype(np.float64) - zero_point)).astype(np.float32)
+
+
+@custom_op("NumericVerify")
+def numeric_verify(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
+    """The dequantised input minus the float32 reference of input 1.
+
+    With `log_if_failed` and a tolerance of 0.1 or more, refuses differences of more than tolerance times scale.
+    """
+    from nnapi_toolkit.reference.custom import flexbuffer
+
+    values, reference = operand(node, inputs, 0, "input"), operand(node, inputs, 1, "reference")
+    require_type(node, reference, "type of input 1", np.float32)
+    if values.shape != reference.shape:
+        fail(node, "shape of input 1", list(reference.shape), list(values.shape))
+    difference = _dequantized(node, values) - reference
+    options = flexbuffer(node)
+    tolerance = float(options.get("tolerance", 0.0))
+    if options.get("log_if_failed") and tolerance >= 0.1 and values.size:
+        worst, allowed = float(np.abs(difference).max()), tolerance * scale_of(node, tensor_in(node, 0))
+        if worst > allowed:
+            fail(node, "largest difference", worst, f"at most {allowed} (tolerance {tolerance})")
+    return [difference]
 
 
 def saturating_cast(values: Array, dtype: np.dtype[Any]) -> Array:
