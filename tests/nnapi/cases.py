@@ -288,7 +288,11 @@ def serve(library: str) -> None:
     log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
     os.dup2(log.fileno(), 2)
     os.environ["SOFTNN_VLOG"] = "1"
-    api = Nnapi(library)
+    try:
+        api = Nnapi(library)
+    except OSError as error:
+        sys.stdout.write(json.dumps({"error": str(error)}) + "\n")
+        return
     ours = hasattr(api.library, "softnn_configure")
     known = {}
     for line in sys.stdin:
@@ -341,7 +345,10 @@ class Worker:
         except BrokenPipeError:
             answer = b""
         if answer:
-            return Outcome(job, **json.loads(answer))
+            fields = json.loads(answer)
+            if "error" in fields:
+                raise RuntimeError(fields["error"])
+            return Outcome(job, **fields)
         timed_out = process.poll() is None
         self.close()
         reason = f"no answer within {CASE_SECONDS:.0f} s" if timed_out else f"exit code {process.returncode}"
