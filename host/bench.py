@@ -64,7 +64,7 @@ class BenchResult:
 
 
 def bench_model(
-    model: str | Path,
+    model: str | Path | Graph,
     device: str | Device,
     *,
     runs: int = 50,
@@ -85,7 +85,7 @@ def bench_model(
     Raises:
         ModelError, UsageError, DeviceError, ShimError, DriverError: As `Session`.
     """
-    graph = Graph.open(model)
+    graph = model if isinstance(model, Graph) else Graph.open(model)
     begin = time.perf_counter_ns()
     with Session(graph, device, options) as session:
         opened = time.perf_counter_ns() - begin
@@ -100,14 +100,14 @@ def bench_model(
                 progress(done + 1, total)
         steady = samples[1 + max(0, warmup) :]
         return BenchResult(
-            model=str(model),
+            model=str(graph.path),
             device=session.device_name,
             open_ns=opened,
             compile_ns=sum(session.compile_ns),
             first=samples[0],
             runs=steady,
             partitions=_partitions(session, steady),
-            summary=session.plan.summary(),
+            summary=session.summary(),
             threads=threads,
         )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import shlex
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -145,6 +145,11 @@ class PartitionFailedError(Exception):
         self.error = error
 
     @property
+    def nodes(self) -> tuple[int, ...]:
+        """The TFLite operators that the program's operations came from."""
+        return tuple(dict.fromkeys(self.program.operation_nodes))
+
+    @property
     def phase(self) -> str:
         """`compile`, `execute` or `ask`."""
         return _PHASES.get(self.error.request, self.error.request.lower())
@@ -169,7 +174,7 @@ def report(
         retry: What a second attempt did.
         action: What happens next.
     """
-    indices: Iterable[int] = dict.fromkeys(failed.program.operation_nodes)
+    indices = failed.nodes
     if plan is not None and failed.partition is not None:
         indices = plan.partitions[failed.partition].nodes
     error = failed.error

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from nnapi_toolkit.delegate.partition import Plan
+from nnapi_toolkit.failures import Failure
 from nnapi_toolkit.session import Session
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 console = Console(highlight=False)
@@ -72,13 +75,15 @@ def print_run(session: Session) -> None:
         ">received",
     )
     for number, step in enumerate(stats.steps):
-        where = "cpu" if step.partition is None else f"nnapi {step.partition}"
+        where = step.target if step.partition is None else f"nnapi {step.partition}"
+        if step.subgraph:
+            where += f", subgraph {step.subgraph}, {step.count} times"
         out.add_row(
             str(number),
-            where,
+            f"cpu, for nnapi {step.partition}" if step.fallback else where,
             str(step.nodes),
             milliseconds(step.wall_ns),
-            milliseconds(step.device_ns) if step.partition is not None else "",
+            milliseconds(step.device_ns) if step.target == "nnapi" else "",
             size(step.bytes_to_device),
             size(step.bytes_from_device),
         )
@@ -112,22 +117,83 @@ def print_bench(result: dict[str, Any]) -> None:
     )
 
 
+def print_failures(failures: Sequence[Failure]) -> None:
+    """Prints what the driver failed at, and what became of it."""
+    for failure in failures:
+        console.print(f"[red]the driver failed[/red] ({failure.phase}); {_ACTIONS[failure.action]}")
+        console.print(str(failure), markup=False)
+
+
+_ACTIONS = {
+    "cpu": "its partition runs on the CPU reference",
+    "retried": "a second attempt worked, and its result counts",
+    "error": "that is an error",
+}
+
+
 def print_verification(result: dict[str, Any]) -> None:
-    """Prints the JSON form of a verification as a table."""
-    out = table(
-        f"{result['device']} against the CPU reference",
-        ">run",
-        "output",
-        ">max abs",
-        ">rmse",
-        ">SNR",
-        ">steps",
-        "verdict",
-    )
+    """Prints the JSON form of a verification as tables."""
+    out = table(f"{result['device']} against the CPU reference", ">run", "output", *_COLUMNS)
     for number, run in enumerate(result["runs"]):
         for row in run:
-            snr = "inf" if row["snr_db"] is None else f"{row['snr_db']:.1f} dB"
-            verdict = "equal" if row["equal"] else "within" if row["within"] else "[red]differs[/red]"
-            steps = "" if row["steps"] is None else str(row["steps"])
-            out.add_row(str(number), row["name"], f"{row['max_abs']:.3g}", f"{row['rmse']:.3g}", snr, steps, verdict)
+            out.add_row(str(number), escape(row["name"]), *_statistics(row))
+    console.print(out)
+    if result["failures"]:
+        console.print(f"{len(result['failures'])} driver failures; those partitions ran on the CPU reference")
+    if result["nodes"] is not None:
+        _print_nodes(result["nodes"])
+    if result["node"] is not None:
+        print_finding(result["node"])
+    elif not result["within"] and result["nodes"] is None:
+        console.print("no node could be found that exceeds the bound: the difference does not come again")
+    if result["reproducer"]:
+        console.print(f"reproducer: {result['reproducer']}", markup=False)
+
+
+_COLUMNS = (">max abs", ">rmse", ">SNR", ">cosine", ">steps", "verdict")
+_CAUSES = {
+    "node": "on the reference's inputs, alone, it exceeds the bound as well: the error is its own",
+    "accumulated": "alone, on the reference's inputs, it is within the bound: errors of earlier nodes have added up",
+    "called": "parts of the subgraphs that it calls are delegated: the error comes from there",
+    "cpu": "it runs on the CPU reference: a small error of the device in its inputs became large",
+}
+
+
+def _statistics(row: dict[str, Any]) -> tuple[str, ...]:
+    snr = "inf" if row["snr_db"] is None else f"{row['snr_db']:.1f} dB"
+    verdict = "equal" if row["equal"] else "within" if row["within"] else "[red]differs[/red]"
+    steps = "" if row["steps"] is None else str(row["steps"])
+    return f"{row['max_abs']:.3g}", f"{row['rmse']:.3g}", snr, f"{row['cosine']:.6f}", steps, verdict
+
+
+def print_finding(node: dict[str, Any]) -> None:
+    """Prints the first node over the bound."""
+    where = "the CPU" if node["partition"] is None else f"partition {node['partition']}"
+    console.print(
+        f"first over the bound: node {node['index']} ({node['op']}) in {where}, tensor {node['tensor']['index']} "
+        f"'{escape(node['tensor']['name'])}', in run {node['run']} ({node['trials']} programs tried)"
+    )
+    console.print(f"  {_CAUSES[node['cause']]}")
+    out = table("", "", "output", *_COLUMNS)
+    for label, rows in (("in place", node["outputs"]), ("alone", node["alone"])):
+        for row in rows:
+            out.add_row(label, escape(row["name"]), *_statistics(row))
+    console.print(out)
+
+
+def _print_nodes(nodes: list[dict[str, Any]]) -> None:
+    """The nodes over the bound, or the ones furthest from the reference where none is."""
+    over = [node for node in nodes if not node["within"]]
+    differing = [node for node in nodes if any(not output["equal"] for output in node["outputs"])]
+    shown = over or sorted(differing, key=lambda node: -max(output["rmse"] for output in node["outputs"]))[:5]
+    console.print(
+        f"{len(nodes)} nodes alone: {len(nodes) - len(differing)} equal, {len(differing) - len(over)} within the bound, "
+        f"{len(over)} over it"
+    )
+    if not shown:
+        return
+    out = table("over the bound" if over else "furthest from the reference", ">#", "operator", "output", *_COLUMNS)
+    for node in shown:
+        for output in node["outputs"]:
+            out.add_row(str(node["index"]), node["op"], escape(output["name"]), *_statistics(output))
     console.print(out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -13,15 +14,15 @@ from nnapi_toolkit.android.protocol import ExecuteInput, ExecuteOutput
 from nnapi_toolkit.arrays import Array, check_array, check_inputs
 from nnapi_toolkit.delegate.cost import node_cost
 from nnapi_toolkit.delegate.graph import Graph, Tensor
-from nnapi_toolkit.delegate.partition import Plan, Step, make_plan
+from nnapi_toolkit.delegate.partition import Step, make_plan
 from nnapi_toolkit.delegate.program import LoweredProgram
-from nnapi_toolkit.delegate.reason import Reason
 from nnapi_toolkit.delegate.target import Target
 from nnapi_toolkit.device import AdbDevice, Device, DeviceSession, open_device
 from nnapi_toolkit.errors import UsageError
 from nnapi_toolkit.failures import Failure, PartitionFailedError
 from nnapi_toolkit.options import SessionOptions
-from nnapi_toolkit.reference.executor import ReferenceExecutor
+from nnapi_toolkit.planning import called_subgraphs, plan_for_device, plan_for_nothing, walked_subgraphs
+from nnapi_toolkit.reference.executor import MAX_DEPTH, ReferenceExecutor
 from nnapi_toolkit.remote import Progress, Remote
 from nnapi_toolkit.stats import RunStats, StepStats
 from nnapi_toolkit.transfers import (
@@ -33,11 +34,50 @@ from nnapi_toolkit.transfers import (
     to_device,
 )
 
-__all__ = ["RunStats", "Session", "SessionOptions", "StepStats", "check_array"]
+__all__ = ["RunStats", "Session", "SessionOptions", "State", "StepStats", "check_array"]
 
 Value = TypeVar("Value")
-#: Values of variable tensors, by subgraph and tensor; resource variables; states that are kept as NNAPI keeps them.
-State = tuple[dict[tuple[int, int], Array], dict[Any, Any], set[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything that outlives an inference.
+
+    Attributes:
+        variables: Values of variable tensors, by subgraph and tensor.
+        resources: Resource variables and hash tables.
+        nnapi_states: Variables that are as NNAPI keeps them, by subgraph and tensor.
+    """
+
+    variables: dict[tuple[int, int], Array]
+    resources: dict[Any, Any]
+    nnapi_states: frozenset[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """The steps of a subgraph as they run now, and what each moves."""
+
+    steps: tuple[Step, ...]
+    transfers: list[StepTransfers | None]
+
+
+class _Executor(ReferenceExecutor):
+    """The CPU reference, which leaves called subgraphs with delegated parts to the session."""
+
+    def __init__(self, session: Session, keep_intermediates: bool = False) -> None:
+        super().__init__(session.graph, keep_intermediates=keep_intermediates)
+        self._session = session
+
+    def run(self, subgraph: int, inputs: Sequence[Array]) -> list[Array]:
+        """See `ReferenceExecutor.run`."""
+        if subgraph == 0 or subgraph not in self._session._walks or self._depth >= MAX_DEPTH:
+            return super().run(subgraph, inputs)
+        self._depth += 1
+        try:
+            return self._session._call(subgraph, inputs)
+        finally:
+            self._depth -= 1
 
 
 class Session:
@@ -78,8 +118,12 @@ class Session:
         """
         self.options = options or SessionOptions()
         self.graph = model if isinstance(model, Graph) else Graph.open(model)
-        self._executor = ReferenceExecutor(self.graph)
-        self._nnapi_states: set[int] = set()
+        self._walks: dict[int, _Walk] = {}
+        self._called: dict[tuple[int, int | None], StepStats] = {}  # partitions of called subgraphs, this inference
+        self._walked = {0}  # subgraphs whose steps this session runs itself
+        self._inner_ns = 0  # time in them so far
+        self._executor = _Executor(self)
+        self._nnapi_states: set[tuple[int, int]] = set()
         self._variables = [(s.index, t) for s in self.graph.subgraphs for t in s.tensors if t.is_variable]
         self.remote: Remote | None = None
         self._owned_device: Device | None = None
@@ -88,8 +132,6 @@ class Session:
         self.failures: list[Failure] = []
         self.fallback: set[int] = set()
         self.last_stats: RunStats | None = None
-        self._steps: tuple[Step, ...] = ()
-        self._transfers: list[StepTransfers | None] = []
         self._name = "cpu"
         try:
             if device == "cpu":
@@ -109,7 +151,7 @@ class Session:
         remote = self.remote = Remote(device, self.graph, self.options, progress)
         self._name = remote.name
         if not remote.choice.usable:
-            self.plan = _nothing_delegated(self.graph, self.options)
+            self.plan = plan_for_nothing(self.graph, self.options.plan)
             return
         level = remote.choice.level
         if self.options.feature_level is not None:
@@ -126,8 +168,9 @@ class Session:
             device_selected=bool(remote.choice.devices),
             allow_fp16=self.options.allow_fp16,
         )
-        self.plan = make_plan(self.graph, target, self.options.plan, supports=self._supports)
+        self.plan = plan_for_device(self.graph, target, self.options.plan, self._supports)
         self.programs = tuple(self.plan.lower())
+        self._walked = walked_subgraphs(self.plan)
         self.compile_ns = [0] * len(self.programs)
         self._persist(lambda: self._load(progress))
 
@@ -147,7 +190,8 @@ class Session:
         remote = self._remote()
         remote.alive()
         for number, program in enumerate(self.programs):
-            if number not in self.fallback and number not in remote.loaded:
+            needed = self.plan.partitions[number].subgraph in self._walked and number not in self.fallback
+            if needed and number not in remote.loaded:
                 self.compile_ns[number] = remote.load(number, program)
             if progress is not None:
                 progress("compile", number + 1, len(self.programs))
@@ -158,9 +202,14 @@ class Session:
 
     def _plan_transfers(self) -> None:
         """Works out what crosses the cable; partitions that failed count as CPU steps."""
-        steps = self.plan.steps(0)
-        self._steps = tuple(Step(None, s.nodes) if s.partition in self.fallback else s for s in steps)
-        self._transfers = plan_transfers(self.graph.subgraphs[0], self._steps, self.programs)
+        first_slot = 0
+        self._walks.clear()
+        for subgraph in self.graph.subgraphs:
+            steps = self.plan.steps(subgraph.index)
+            now = tuple(Step(None, s.nodes) if s.partition in self.fallback else s for s in steps)
+            if subgraph.index == 0 or (subgraph.index in self._walked and any(s.partition is not None for s in now)):
+                self._walks[subgraph.index] = _Walk(now, plan_transfers(subgraph, now, self.programs, first_slot))
+            first_slot += 2 * len(subgraph.tensors)
 
     # -- failures -----------------------------------------------------------------------------------------------
 
@@ -194,7 +243,8 @@ class Session:
         worked = not isinstance(outcome, Exception)
         action = "retried" if worked and self.options.on_failure != "error" else self.options.on_failure
         plan = self.plan if failed.partition is not None else None
-        failure = failures.report(failed, remote.name, plan, self.graph.subgraphs[0], log, retry, action)
+        subgraph = 0 if plan is None or failed.partition is None else plan.partitions[failed.partition].subgraph
+        failure = failures.report(failed, remote.name, plan, self.graph.subgraphs[subgraph], log, retry, action)
         self.failures.append(failure)
         if action == "error":
             raise failures.attach(failed.error, failure) from None
@@ -259,7 +309,7 @@ class Session:
 
     def run_values(self, values: dict[int, Array]) -> list[Array]:
         """As `run`, from a dict of tensor index to array, which afterwards also holds every tensor that reached the host."""
-        given, state = dict(values), self._state()
+        given, state = dict(values), self.state()
         attempts = 0
 
         def attempt() -> list[Array]:
@@ -268,74 +318,103 @@ class Session:
             if attempts > 1:
                 values.clear()
                 values.update(given)
-                self._set_state(state)
+                self.restore(state)
             if self.remote is not None and self.remote.lost:
                 self._load()
-            return self._walk(values)
+            return self._infer(values)
 
         try:
             outputs = self._persist(attempt)
         except BaseException:
-            self._set_state(state)  # as if this inference had never been
+            self.restore(state)  # as if this inference had never been
             raise
         assert self.last_stats is not None
         self.last_stats.attempts = attempts
         return outputs
 
-    def _walk(self, values: dict[int, Array]) -> list[Array]:
+    def _infer(self, values: dict[int, Array]) -> list[Array]:
         """One inference. Raises PartitionFailedError."""
         begin = time.perf_counter_ns()
         stats = RunStats(0)
-        self._executor.begin(0, values)
-        for step, planned, transfers in zip(self._steps, self.plan.steps(0), self._transfers):
-            if transfers is None or step.partition is None:
-                start = time.perf_counter_ns()
-                fallback = planned.partition is not None
-                if fallback:
-                    self._adopt_states(step.nodes)
-                self._executor.run_operators(0, step.nodes, values)
-                wall = time.perf_counter_ns() - start
-                stats.steps.append(StepStats("cpu", planned.partition, len(step.nodes), wall, fallback=fallback))
-            else:
-                stats.steps.append(self._run_partition(step.partition, len(step.nodes), transfers, values))
-        outputs = [self._value(values, index) for index in self.graph.subgraphs[0].outputs]
+        self._called.clear()
+        self.walk(0, values, stats.steps.append)
+        outputs = [self._value(0, values, index) for index in self.graph.subgraphs[0].outputs]
+        stats.steps += self._called.values()
         stats.wall_ns = time.perf_counter_ns() - begin
         self.last_stats = stats
         return outputs
 
-    def _value(self, values: Mapping[int, Array], index: int) -> Array:
+    def walk(self, subgraph: int, values: dict[int, Array], report: Callable[[StepStats], None]) -> None:
+        """Runs the steps of a subgraph. Raises PartitionFailedError."""
+        walk = self._walks[subgraph]
+        self._executor.begin(subgraph, values)
+        for step, planned, transfers in zip(walk.steps, self.plan.steps(subgraph), walk.transfers):
+            if transfers is None or step.partition is None:
+                fallback = planned.partition is not None
+                start, inner = time.perf_counter_ns(), self._inner_ns
+                if fallback:
+                    self._adopt_states(subgraph, step.nodes)
+                self._executor.run_operators(subgraph, step.nodes, values)
+                wall = time.perf_counter_ns() - start - (self._inner_ns - inner)
+                found = StepStats("cpu", planned.partition, len(step.nodes), wall, fallback=fallback, subgraph=subgraph)
+            else:
+                found = self._run_partition(subgraph, step, transfers, values)
+            report(found)
+
+    def _call(self, subgraph: int, inputs: Sequence[Array]) -> list[Array]:
+        """A called subgraph, as the plan has it."""
+        graph = self.graph.subgraphs[subgraph]
+        values = dict(zip(graph.inputs, inputs))
+
+        def report(step: StepStats) -> None:
+            if step.target == "nnapi":
+                self._inner_ns += step.wall_ns
+                key = (subgraph, step.partition)
+                if key in self._called:
+                    self._called[key].add(step)
+                else:
+                    self._called[key] = step
+
+        self.walk(subgraph, values, report)
+        return [self._value(subgraph, values, index) for index in graph.outputs]
+
+    def _value(self, subgraph: int, values: Mapping[int, Array], index: int) -> Array:
         if index in values:
             return values[index]
-        tensor = self.graph.subgraphs[0].tensors[index]
+        tensor = self.graph.subgraphs[subgraph].tensors[index]
         if tensor.is_variable:
-            return self._executor.variable(tensor, 0)
+            return self._executor.variable(tensor, subgraph)
         if tensor.data is None:
             raise RuntimeError(f"tensor {index} '{tensor.name}' was never computed: the plan is not complete")
         return tensor.data
 
-    def _run_partition(self, number: int, nodes: int, transfers: StepTransfers, values: dict[int, Array]) -> StepStats:
+    def _run_partition(
+        self, subgraph: int, step: Step, transfers: StepTransfers, values: dict[int, Array]
+    ) -> StepStats:
+        number = step.partition
+        assert number is not None
         start = time.perf_counter_ns()
-        inputs = [
-            ExecuteInput(slot=t.slot, data=None if t.resident else to_device(t.binding, self._value(values, t.binding.tensor)))
-            for t in transfers.inputs
-        ]
+        inputs = []
+        for t in transfers.inputs:
+            data = None if t.resident else to_device(t.binding, self._value(subgraph, values, t.binding.tensor))
+            inputs.append(ExecuteInput(slot=t.slot, data=data))
         outputs = [ExecuteOutput(slot=t.slot, send=t.send, capacity=t.binding.length) for t in transfers.outputs]
         result = self._remote().execute(number, self.programs[number], inputs, outputs)
         received = 0
-        tensors = self.graph.subgraphs[0].tensors
-        for t, reply in zip(transfers.outputs, result.outputs):
-            if t.send:
-                array = from_device(t.binding, tensors[t.binding.tensor], reply.data, reply.shape)
+        tensors = self.graph.subgraphs[subgraph].tensors
+        for out, reply in zip(transfers.outputs, result.outputs):
+            if out.send:
+                array = from_device(out.binding, tensors[out.binding.tensor], reply.data, reply.shape)
                 received += reply.length
-                if t.binding.variable:
-                    self._executor.set_variable(0, t.binding.tensor, array)
-                    self._nnapi_states.add(t.binding.tensor)
+                if out.binding.variable:
+                    self._executor.set_variable(subgraph, out.binding.tensor, array)
+                    self._nnapi_states.add((subgraph, out.binding.tensor))
                 else:
-                    values[t.binding.tensor] = array
+                    values[out.binding.tensor] = array
         return StepStats(
             "nnapi",
             number,
-            nodes,
+            len(step.nodes),
             time.perf_counter_ns() - start,
             device_ns=result.execute_ns,
             hardware_ns=result.hardware_ns,
@@ -345,34 +424,49 @@ class Session:
             sent=tuple(tensors[t.binding.tensor].name for t in transfers.inputs if not t.resident),
             received=tuple(tensors[t.binding.tensor].name for t in transfers.outputs if t.send),
             resident=tuple(tensors[t.binding.tensor].name for t in transfers.inputs if t.resident),
+            subgraph=subgraph,
         )
+
+    def executor(self) -> ReferenceExecutor:
+        """A CPU reference of its own that keeps all tensors; called subgraphs run as the plan has them."""
+        return _Executor(self, keep_intermediates=True)
+
+    def delegates_calls_of(self, index: int) -> bool:
+        """Whether an operator of the main subgraph calls subgraphs that have delegated parts."""
+        todo, seen = list(called_subgraphs(self.graph.subgraphs[0].operators[index])), set[int]()
+        while todo:
+            subgraph = todo.pop()
+            if subgraph not in seen:
+                seen.add(subgraph)
+                todo += [c for operator in self.graph.subgraphs[subgraph].operators for c in called_subgraphs(operator)]
+        return any(subgraph in self._walks for subgraph in seen)
 
     # -- state --------------------------------------------------------------------------------------------------
 
-    def _state(self) -> State:
+    def state(self) -> State:
         """A copy of everything that outlives an inference."""
         variables = {
             (subgraph, tensor.index): self._executor.variable(tensor, subgraph).copy()
             for subgraph, tensor in self._variables
         }
-        return variables, dict(self._executor.resources), set(self._nnapi_states)
+        return State(variables, dict(self._executor.resources), frozenset(self._nnapi_states))
 
-    def _adopt_states(self, nodes: Sequence[int]) -> None:
+    def _adopt_states(self, subgraph: int, nodes: Sequence[int]) -> None:
         """Before nodes run on the CPU that ran on the device before: their states as TFLite keeps them."""
-        main = self.graph.subgraphs[0]
-        for index, memory in svdf_states(main, nodes).items():
-            if index in self._nnapi_states:
-                state = self._executor.variable(main.tensors[index], 0)
-                self._executor.set_variable(0, index, svdf_state_for_tflite(state, memory))
-                self._nnapi_states.discard(index)
+        graph = self.graph.subgraphs[subgraph]
+        for index, memory in svdf_states(graph, nodes).items():
+            if (subgraph, index) in self._nnapi_states:
+                state = self._executor.variable(graph.tensors[index], subgraph)
+                self._executor.set_variable(subgraph, index, svdf_state_for_tflite(state, memory))
+                self._nnapi_states.discard((subgraph, index))
 
-    def _set_state(self, state: State) -> None:
-        variables, resources, nnapi_states = state
-        self._nnapi_states = set(nnapi_states)
-        for (subgraph, tensor), value in variables.items():
+    def restore(self, state: State) -> None:
+        """Goes back to a state."""
+        self._nnapi_states = set(state.nnapi_states)
+        for (subgraph, tensor), value in state.variables.items():
             self._executor.set_variable(subgraph, tensor, value.copy())
         self._executor.resources.clear()
-        self._executor.resources.update(resources)
+        self._executor.resources.update(state.resources)
 
     # -- end ----------------------------------------------------------------------------------------------------
 
@@ -424,15 +518,3 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _nothing_delegated(graph: Graph, options: SessionOptions) -> Plan:
-    """The plan for a device that has nothing but NNAPI's own CPU, which the options do not allow."""
-    plan = make_plan(graph, None, options.plan)
-    reason = Reason(
-        "device", "NNAPI", "without a device but its own CPU (nnapi-reference)", "with an accelerator",
-        lifted_by="disallow_nnapi_cpu=False (--allow-nnapi-cpu)",
-    )  # fmt: skip
-    for verdict in (v for verdicts in plan.verdicts for v in verdicts):
-        verdict.refusal = reason
-    return plan

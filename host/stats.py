@@ -14,6 +14,8 @@ class StepStats:
         target: `nnapi` or `cpu`.
         partition: The partition that the step runs, None for nodes that the plan leaves to the CPU.
         fallback: The partition failed on the device earlier, so its nodes run on the CPU reference.
+        subgraph: The subgraph; steps of called subgraphs come after those of the main one.
+        count: How often it ran in this inference; the other numbers are sums.
     """
 
     target: str
@@ -29,6 +31,16 @@ class StepStats:
     received: tuple[str, ...] = ()
     resident: tuple[str, ...] = ()
     fallback: bool = False
+    subgraph: int = 0
+    count: int = 1
+
+    def add(self, other: StepStats) -> None:
+        """Adds another run of the same step."""
+        for name in ("wall_ns", "device_ns", "bytes_to_device", "bytes_from_device", "count"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in ("hardware_ns", "driver_ns"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            setattr(self, name, None if mine is None or theirs is None else mine + theirs)
 
     def to_json(self) -> dict[str, Any]:
         """One entry of "steps"."""
@@ -44,6 +56,8 @@ class StepStats:
             "received": list(self.received),
             "resident": list(self.resident),
             "fallback": self.fallback,
+            "subgraph": self.subgraph,
+            "count": self.count,
         }
 
 

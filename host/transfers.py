@@ -76,13 +76,8 @@ def svdf_state_for_tflite(state: Array, memory: int) -> Array:
     return np.roll(state.reshape(-1, memory), 1, axis=1).reshape(state.shape)
 
 
-def slot_of(binding: IoBinding) -> int:
-    """The device slot of a tensor in one representation: int8 as it is and int8 stored as uint8 are different slots."""
-    return binding.tensor * 2 + (1 if binding.xor else 0)
-
-
 def plan_transfers(
-    subgraph: Subgraph, steps: Sequence[Step], programs: Sequence[LoweredProgram]
+    subgraph: Subgraph, steps: Sequence[Step], programs: Sequence[LoweredProgram], first_slot: int = 0
 ) -> list[StepTransfers | None]:
     """Decides for every step what is sent, what stays on the device and what comes back.
 
@@ -94,10 +89,16 @@ def plan_transfers(
         subgraph: The subgraph that the steps belong to.
         steps: Steps in execution order.
         programs: The programs by partition index.
+        first_slot: Where the subgraph's slots on the device begin: two for each of its tensors.
 
     Returns:
         One entry per step; None for CPU steps.
     """
+
+    def slot_of(binding: IoBinding) -> int:
+        """int8 as it is and int8 stored as uint8 are different slots."""
+        return first_slot + binding.tensor * 2 + (1 if binding.xor else 0)
+
     host_reads: list[set[int]] = []  # per step: tensors that the host needs from this step on
     device_reads: list[set[int]] = []  # per step: slots that later delegated steps read
     needed_on_host: set[int] = set(subgraph.outputs)
@@ -137,7 +138,7 @@ def plan_transfers(
         for binding in program.outputs:
             slot = slot_of(binding)
             keep = slot in device_reads[position]
-            other = binding.tensor * 2 + (0 if binding.xor else 1)
+            other = first_slot + binding.tensor * 2 + (0 if binding.xor else 1)
             send = binding.variable or binding.tensor in host_reads[position] or other in device_reads[position]
             if keep:
                 resident.add(slot)

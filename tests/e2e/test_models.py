@@ -92,3 +92,25 @@ def test_later_partitions_read_what_stayed_on_the_device() -> None:
         received = {name for step in session.last_stats.steps for name in step.received}
         assert resident
         assert resident - received, "every tensor that a later partition reads was brought to the host as well"
+
+
+CALLING = [name for name in ("control_flow", "text_gru_float") if name in model_names()]
+
+
+@pytest.mark.parametrize("name", CALLING)
+@pytest.mark.parametrize("level", [1, 3, 8])
+def test_delegated_parts_of_called_subgraphs_run_on_the_device(name: str, level: int) -> None:
+    """What the plan says of the bodies of IF and WHILE is what happens."""
+    with Session(model_path(name), f"local,fl={level}") as session:
+        assert_equal_to_golden(name, session)
+        planned = {p.index: p.subgraph for p in session.plan.partitions}
+        assert session.last_stats is not None
+        ran = {step.partition: step for step in session.last_stats.steps if step.target == "nnapi"}
+        assert all(planned[number] == step.subgraph for number, step in ran.items() if number is not None)
+        main_is_whole = [step.partition for step in session.plan.steps(0)] == [0]
+        assert main_is_whole == (level == 8)
+        if not main_is_whole:
+            assert any(step.subgraph > 0 for step in ran.values())
+        if name == "text_gru_float" and not main_is_whole:
+            assert set(ran) == set(planned), "a partition that is planned never runs"
+            assert all(step.count == 24 or step.count == 25 for step in ran.values() if step.subgraph > 0)
