@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 from nnapi_toolkit.cli.common import DEVICE, JSON, emit, push_progress
+from nnapi_toolkit.cli.targets import adb_options, adb_server
 
 
 def accelerators_of(device: Any) -> tuple[int, list[dict[str, Any]]]:
@@ -24,36 +25,59 @@ def accelerators_of(device: Any) -> tuple[int, list[dict[str, Any]]]:
         ]
 
 
+#: Android 15: from here on NNAPI is deprecated.
+DEPRECATED_API = 35
+
+
+def deprecation(release: str, level: int) -> str:
+    """What to know about NNAPI on a phone with Android 15 or later."""
+    return (
+        f"Android {release} has NNAPI at feature level {level}, deprecated since Android 15: it works, but gets no new "
+        f"operations, and vendors may leave their drivers out"
+    )
+
+
 @click.command()
 @click.option("--device", "spec", default=None, metavar="SPEC", help="Only this device; `local` and `virtual` as well.")
 @click.option(
     "--no-accelerators", is_flag=True, help="Do not start the program on the devices to list their NNAPI devices."
 )
+@adb_options
 @JSON
-def devices(spec: str | None, no_accelerators: bool, as_json: bool) -> int:
+def devices(
+    spec: str | None, no_accelerators: bool, adb_host: str | None, adb_port: int | None, as_json: bool
+) -> int:
     """List phones and emulators, their NNAPI feature level, and the accelerators on them."""
     from nnapi_toolkit.delegate.errors import ToolkitError
     from nnapi_toolkit.device import list_devices, open_device
 
+    server = adb_server(adb_host, adb_port)
     rows: list[dict[str, Any]] = []
     if spec is not None:
-        with open_device(spec) as device:
-            rows.append(device.info().to_json() | _accelerators(device, no_accelerators))
+        with open_device(spec, server) as device:
+            rows.append(_row(device.info(), _accelerators(device, no_accelerators)))
     else:
-        for info in list_devices():
-            row = info.to_json()
+        for info in list_devices(server):
+            found: dict[str, Any] = {}
             if info.state == "device":
                 try:
-                    with open_device(info.serial) as device:
-                        row |= _accelerators(device, no_accelerators)
+                    with open_device(info.serial, server) as device:
+                        found = _accelerators(device, no_accelerators)
                 except ToolkitError as error:
-                    row["advice"] = str(error)
-            rows.append(row)
+                    found = {"advice": str(error)}
+            rows.append(_row(info, found))
     if as_json:
         emit({"devices": rows})
         return 0
     _print_devices(rows)
     return 0
+
+
+def _row(info: Any, found: dict[str, Any]) -> dict[str, Any]:
+    """One device; `found` may hold a true feature level, accelerators, advice."""
+    row = info.to_json() | found
+    deprecated = row["api_level"] >= DEPRECATED_API
+    return row | {"nnapi_deprecated": deprecated}
 
 
 def _accelerators(device: Any, skip: bool) -> dict[str, Any]:
@@ -86,15 +110,16 @@ def _print_devices(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         if row["advice"]:
             console.print(f"{row['serial']}: {row['advice']}")
-        elif row["api_level"] >= 35:
-            console.print(f"{row['serial']}: NNAPI is deprecated from Android 15 on, and still works")
+        elif row["nnapi_deprecated"]:
+            console.print(f"{row['serial']}: {deprecation(row['release'], row['feature_level'])}")
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @DEVICE
+@adb_options
 @JSON
-def push(model: Path | None, device: str, as_json: bool) -> int:
+def push(model: Path | None, device: str, adb_host: str | None, adb_port: int | None, as_json: bool) -> int:
     """Put the program and a model on a device for later use. What is there already is not sent again."""
     from nnapi_toolkit.delegate.graph import Graph
     from nnapi_toolkit.device import open_device
@@ -104,7 +129,7 @@ def push(model: Path | None, device: str, as_json: bool) -> int:
     sha256 = "" if graph is None else graph.sha256
     with (
         push_progress(not as_json) as progress,
-        open_device(device) as opened,
+        open_device(device, adb_server(adb_host, adb_port)) as opened,
         opened.start(model, sha256, progress=progress) as session,
     ):
         document = {
@@ -122,12 +147,13 @@ def push(model: Path | None, device: str, as_json: bool) -> int:
 
 @click.command()
 @DEVICE
+@adb_options
 @JSON
-def clean(device: str, as_json: bool) -> int:
+def clean(device: str, adb_host: str | None, adb_port: int | None, as_json: bool) -> int:
     """Remove everything the toolkit left on a device."""
     from nnapi_toolkit.device import open_device
 
-    with open_device(device) as opened:
+    with open_device(device, adb_server(adb_host, adb_port)) as opened:
         freed = opened.clean()
         document = {"device": opened.name, "removed_bytes": freed}
     if as_json:
