@@ -135,6 +135,8 @@ typedef struct {
   void (*f_average)(const SnnTaps *taps, float lo, float hi);
   void (*f_max)(const SnnTaps *taps, float lo, float hi);
   void (*f_l2)(const SnnTaps *taps, float lo, float hi);
+  /* x * relu6(x + 3) / 6; in place or not. */
+  void (*f_hard_swish)(const float *in, float *out, size_t count);
   /* Rows of quantised arithmetic; they do as many elements as fill vectors and return their number. */
   size_t (*q_add)(const SnnQPair *pair, const uint8_t *a, ptrdiff_t step_a, const uint8_t *b, ptrdiff_t step_b, uint8_t *out, size_t count);
   size_t (*q_mul)(const SnnQPair *pair, const uint8_t *a, ptrdiff_t step_a, const uint8_t *b, ptrdiff_t step_b, uint8_t *out, size_t count);

@@ -68,6 +68,7 @@ const SnnKernels SNN_TABLE = {
     .f_average = f_average,
     .f_max = f_max,
     .f_l2 = f_l2,
+    .f_hard_swish = f_hard_swish,
     .q_add = q_add,
     .q_mul = q_mul,
 };

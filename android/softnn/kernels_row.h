@@ -1,4 +1,4 @@
-/* Quantised addition and multiplication along rows; included by kernels_body.h. All intermediate numbers stay below 2^30. */
+/* Arithmetic along rows; included by kernels_body.h. All intermediate numbers of the quantised forms stay below 2^30. */
 
 enum { ROW_STEP = 4 * SNN_LANES };
 
@@ -93,4 +93,12 @@ static size_t q_mul(const SnnQPair *pair, const uint8_t *a, ptrdiff_t step_a, co
     SNN_STORE(out + i, narrow_ordered(y[0], y[1], y[2], y[3], &narrow));
   }
   return i;
+}
+
+SNN_INLINE VecF32 hard_swish_f32(VecF32 x) { return x * clamp_f32(x + splat_f32(3), splat_f32(0), splat_f32(6)) / splat_f32(6); }
+
+static void f_hard_swish(const float *in, float *out, size_t count) {
+  size_t i = 0;
+  for (; i + SNN_LANES <= count; i += SNN_LANES) SNN_STORE(out + i, hard_swish_f32(load_f32(in + i)));
+  if (i < count) store_part_f32(out + i, hard_swish_f32(load_part_f32(in + i, count - i)), count - i);
 }

@@ -4,6 +4,25 @@
 
 #include "operation.h"
 
+/* to[i] = EXPRESSION of x = from[i]. In place and out of place are two loops: one loop for both could not be vectorised. */
+#define SNN_EACH(Type, in, out, count, EXPRESSION)                                    \
+  do {                                                                                \
+    if ((in) == (out)) {                                                              \
+      Type *both_ = (out);                                                            \
+      for (size_t i_ = 0; i_ < (count); i_++) {                                       \
+        const Type x = both_[i_];                                                     \
+        both_[i_] = (EXPRESSION);                                                     \
+      }                                                                               \
+    } else {                                                                          \
+      const Type *restrict from_ = (in);                                              \
+      Type *restrict to_ = (out);                                                     \
+      for (size_t i_ = 0; i_ < (count); i_++) {                                       \
+        const Type x = from_[i_];                                                     \
+        to_[i_] = (EXPRESSION);                                                       \
+      }                                                                               \
+    }                                                                                 \
+  } while (0)
+
 /* `count` elements; in and out may be the same memory. */
 typedef void (*SnnRun)(const void *context, const void *in, void *out, size_t count);
 

@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "../broadcast.h"
+#include "../kernels.h"
 #include "../numeric.h"
 #include "../shape.h"
 #include "../unary.h"
@@ -60,21 +61,20 @@ static float logistic(float x) { return 1.0f / (1.0f + expf(-x)); }
 
 #define FLOAT_RUN(name, EXPRESSION)                                                    \
   static void name(const void *context, const void *in, void *out, size_t count) {     \
-    const Activation *activation = context;                                            \
-    const float *from = in;                                                            \
-    float *to = out;                                                                   \
+    const Activation activation = *(const Activation *)context;                        \
     (void)activation;                                                                  \
-    for (size_t i = 0; i < count; i++) {                                               \
-      const float x = from[i];                                                         \
-      to[i] = (EXPRESSION);                                                            \
-    }                                                                                  \
+    SNN_EACH(float, in, out, count, EXPRESSION);                                       \
   }
 
-FLOAT_RUN(clamp_float, snn_clampf(x, activation->lo, activation->hi))
+FLOAT_RUN(clamp_float, snn_clampf(x, activation.lo, activation.hi))
 FLOAT_RUN(logistic_float, logistic(x))
 FLOAT_RUN(tanh_float, tanhf(x))
-FLOAT_RUN(hard_swish_float, x * snn_clampf(x + 3.0f, 0.0f, 6.0f) / 6.0f)
-FLOAT_RUN(elu_float, fmaxf(0.0f, x) + fminf(0.0f, activation->alpha * expm1f(x)))
+FLOAT_RUN(elu_float, fmaxf(0.0f, x) + fminf(0.0f, activation.alpha * expm1f(x)))
+
+static void hard_swish_float(const void *context, const void *in, void *out, size_t count) {
+  (void)context;
+  snn_kernels()->f_hard_swish(in, out, count);
+}
 
 static void table_run(const void *context, const void *in, void *out, size_t count) {
   snn_run_table(((const Activation *)context)->table, in, out, count);

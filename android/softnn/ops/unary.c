@@ -35,14 +35,10 @@ static int validate_not(SnnNode *node) { return validate(node, bool_types, SNN_M
 
 #define UNARY_RUN(name, Type, EXPRESSION)                                             \
   static void name(const void *context, const void *in, void *out, size_t count) {    \
-    const Type *from = in;                                                            \
-    Type *to = out;                                                                   \
     (void)context;                                                                    \
-    for (size_t i = 0; i < count; i++) {                                              \
-      const Type x = from[i];                                                         \
-      to[i] = (EXPRESSION);                                                           \
-    }                                                                                 \
+    SNN_EACH(Type, in, out, count, EXPRESSION);                                       \
   }
+
 UNARY_RUN(abs_float, float, fabsf(x))
 UNARY_RUN(exp_float, float, expf(x))
 UNARY_RUN(log_float, float, logf(x))
