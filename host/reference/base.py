@@ -115,6 +115,16 @@ def operand(node: Node, inputs: Sequence[Array | None], index: int, name: str) -
     return value
 
 
+def require_shape(node: Node, value: Array | None, what: str, *shape: int) -> None:
+    """Refuses a given operand of another shape.
+
+    Raises:
+        ModelError: It has another shape.
+    """
+    if value is not None and value.shape != shape:
+        fail(node, f"shape of {what}", list(value.shape), list(shape))
+
+
 def optional(inputs: Sequence[Array | None], index: int) -> Array | None:
     """Input `index`, or None when it is omitted or past the end of the list."""
     return inputs[index] if index < len(inputs) else None

@@ -224,13 +224,28 @@ class _Frame:
                 None if tensor < 0 else self.value(values, tensor, f"operators[{index}].inputs[{place}]")
                 for place, tensor in enumerate(operator.inputs)
             ]
-            outputs = function(node, inputs, self)
+            outputs = self._call(node, function, inputs)
             del inputs
             for tensor, array in zip(operator.outputs, outputs):
                 if tensor >= 0 and (self._uses[tensor] or not drop):
                     values[tensor] = array
             if drop:
                 self._release(operator.inputs, values)
+
+    def _call(self, node: Node, function: Kernel, inputs: Sequence[Array | None]) -> Sequence[Array]:
+        """The kernel's outputs.
+
+        Raises:
+            ModelError: Its operands do not fit each other in a way that the kernel has no message of its own for.
+        """
+        try:
+            return function(node, inputs, self)
+        except (ValueError, IndexError, TypeError, ArithmeticError) as error:
+            if node.operator.custom_code:  # the author of the operator wants to see the error as it is
+                raise
+            where = f"subgraphs[{self._subgraph.index}].operators[{node.operator.index}]"
+            given = ", ".join("none" if a is None else f"{a.dtype}{list(a.shape)}" for a in inputs)
+            raise ModelError(where, f"{node.operator.name}: inputs {given} do not fit: {error}") from error
 
     def _release(self, tensors: Sequence[int], values: MutableMapping[int, Array]) -> None:
         for tensor in tensors:

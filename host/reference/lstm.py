@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnapi_toolkit.delegate.graph import Node
-from nnapi_toolkit.reference.base import Array, Runtime, fail, kernel, operand, optional, require_type, tensor_in
+from nnapi_toolkit.reference.base import Array, Runtime, fail, kernel, operand, optional, require_shape, require_type, tensor_in
 from nnapi_toolkit.reference.quantized import TANH, scale_of
 from nnapi_toolkit.reference.recurrent import (
     Float32,
@@ -112,16 +112,22 @@ class Cell:
         return outputs, state, cell
 
 
-def _real_vector(node: Node, inputs: Sequence[Array | None], index: int) -> Float32 | None:
+def _real_vector(node: Node, inputs: Sequence[Array | None], index: int, size: int) -> Float32 | None:
     """A vector of weights as floats; 8-bit ones by their scale."""
     value = optional(inputs, index)
+    require_shape(node, value, f"input {index} (peephole weights)", size)
     if value is None or value.dtype == np.float32:
         return value
     return value.astype(np.float32) * np.float32(scale_of(node, tensor_in(node, index)))
 
 
 def build_cell(
-    node: Node, inputs: Sequence[Array | None], first: int, aux: int | None = None, norm: int | None = None
+    node: Node,
+    inputs: Sequence[Array | None],
+    first: int,
+    width: int,
+    aux: tuple[int, int] | None = None,
+    norm: int | None = None,
 ) -> Cell:
     """The cell of a node.
 
@@ -129,9 +135,11 @@ def build_cell(
         node: One of the LSTM operators.
         inputs: Of the node.
         first: Index of the input-to-input weights; the further weights and biases follow in TFLite's order.
-        aux: Index of the first auxiliary weights.
+        width: Size of one step of the input.
+        aux: Index of the first auxiliary weights and size of one step of the auxiliary input.
         norm: Index of the first layer normalisation coefficients.
     """
+    (_, outputs), (_, cells) = state_shapes(node, inputs, first, 1)
     options = node.operator.options
     asymmetric = options.asymmetric_quantize_inputs
     names = ("input", "forget", "cell", "output")
@@ -139,18 +147,26 @@ def build_cell(
     def gate(place: int, activation: int) -> Gate:
         what = f"{names[place]} gate"
         peephole = {0: first + 8, 1: first + 9, 3: first + 10}.get(place)
+        from_input = product(node, inputs, first + place, asymmetric, cells, width)
+        from_state = product(node, inputs, first + 4 + place, asymmetric, cells, outputs)
+        bias = operand(node, inputs, first + 11 + place, f"bias of the {what}")
+        scaling = None if norm is None else optional(inputs, norm + place)
+        require_shape(node, bias, f"input {first + 11 + place} (bias of the {what})", cells)
+        require_shape(node, scaling, f"layer normalisation of the {what}", cells)
         return Gate(
-            needed(node, product(node, inputs, first + place, asymmetric), f"input weights of the {what}"),
-            needed(node, product(node, inputs, first + 4 + place, asymmetric), f"recurrent weights of the {what}"),
-            operand(node, inputs, first + 11 + place, f"bias of the {what}"),
+            needed(node, from_input, f"input weights of the {what}"),
+            needed(node, from_state, f"recurrent weights of the {what}"),
+            bias,
             activation,
-            None if aux is None else product(node, inputs, aux + place, asymmetric),
-            None if peephole is None else _real_vector(node, inputs, peephole),
-            None if norm is None else optional(inputs, norm + place),
+            None if aux is None else product(node, inputs, aux[0] + place, asymmetric, cells, aux[1]),
+            None if peephole is None else _real_vector(node, inputs, peephole, cells),
+            scaling,
         )
 
     activation = int(options.fused_activation_function)
     coupled = optional(inputs, first) is None
+    projection_bias = optional(inputs, first + 16)
+    require_shape(node, projection_bias, f"input {first + 16} (projection bias)", outputs)
     return Cell(
         None if coupled else gate(0, SIGMOID),
         gate(1, SIGMOID),
@@ -158,8 +174,8 @@ def build_cell(
         gate(3, SIGMOID),
         activation,
         float(options.cell_clip),
-        product(node, inputs, first + 15, asymmetric),
-        optional(inputs, first + 16),
+        product(node, inputs, first + 15, asymmetric, outputs, cells),
+        projection_bias,
         float(options.proj_clip),
     )
 
@@ -168,8 +184,11 @@ def state_shapes(
     node: Node, inputs: Sequence[Array | None], first: int, batch: int
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """Shapes of output state and cell state, from the output gate's weights and the projection."""
-    cells = operand(node, inputs, first + 3, "input to output weights").shape[0]
-    projection = optional(inputs, first + 15)
+    weights, projection = operand(node, inputs, first + 3, "input to output weights"), optional(inputs, first + 15)
+    for what, matrix in ((f"input {first + 3}", weights), (f"input {first + 15} (projection)", projection)):
+        if matrix is not None and matrix.ndim != 2:
+            fail(node, f"rank of {what}", matrix.ndim, "2")
+    cells = weights.shape[0]
     return (batch, cells if projection is None else projection.shape[0]), (batch, cells)
 
 
@@ -193,9 +212,9 @@ def _run(node: Node, inputs: Sequence[Array | None], runtime: Runtime, steps: Ar
     if steps.dtype == np.int8:
         from nnapi_toolkit.reference.lstm_integer import build_integer_cell
 
-        outputs, state, cell_state = build_integer_cell(node, inputs).run(steps, state, cell_state)
+        outputs, state, cell_state = build_integer_cell(node, inputs, steps.shape[2]).run(steps, state, cell_state)
     else:
-        cell = build_cell(node, inputs, 1, norm=20)
+        cell = build_cell(node, inputs, 1, steps.shape[2], norm=20)
         outputs, state, cell_state = cell.run(steps, state, cell_state, None)
     keep_state(node, runtime, 18, state)
     keep_state(node, runtime, 19, cell_state)
@@ -254,12 +273,15 @@ def bidirectional_lstm(node: Node, inputs: Sequence[Array | None], runtime: Runt
     second, linked = optional(inputs, 39), optional(inputs, 41) is not None
     other = None if second is None else sequence(node, second, options.time_major)
     aux = other if linked else None
+    if other is not None:
+        require_shape(node, other[..., 0], "input 39 (auxiliary input), its time and batch", *steps.shape[:2])
     backward_steps = steps if other is None or linked else other
     results = []
     for direction, (first, states, series) in enumerate(((1, 35, steps), (18, 37, backward_steps))):
         shapes = state_shapes(node, inputs, first, steps.shape[1])
         state, cell_state = (state_of(node, inputs, states + i, shape) for i, shape in enumerate(shapes))
-        cell = build_cell(node, inputs, first, aux=40 + 4 * direction if linked else None)
+        extra = (40 + 4 * direction, aux.shape[2]) if aux is not None else None
+        cell = build_cell(node, inputs, first, series.shape[2], aux=extra)
         outputs, state, cell_state = cell.run(series, state, cell_state, aux, backwards=direction == 1)
         keep_state(node, runtime, states, state)
         keep_state(node, runtime, states + 1, cell_state)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from nnapi_toolkit.delegate.graph import Node
-from nnapi_toolkit.reference.base import Array, fail, operand, optional, tensor_in
+from nnapi_toolkit.reference.base import Array, fail, operand, optional, require_shape, tensor_in
 from nnapi_toolkit.reference.fixed_functions import inverse_square_root, logistic, multiply, shift_left, tanh
 from nnapi_toolkit.reference.fixed_point import (
     Int64,
@@ -24,7 +24,7 @@ from nnapi_toolkit.reference.fixed_point import (
     truncating_divide,
     wrap32,
 )
-from nnapi_toolkit.reference.lstm import basic_operands
+from nnapi_toolkit.reference.lstm import basic_operands, state_shapes
 from nnapi_toolkit.reference.quantized import scale_of, scale_or_zero, zero_point_of
 
 
@@ -151,21 +151,35 @@ def _intermediate(node: Node, index: int) -> tuple[np.float32, int]:
     return np.float32(scale_or_zero(tensor) or 1.0), zero_point_of(tensor)
 
 
-def build_integer_cell(node: Node, inputs: Sequence[Array | None]) -> IntegerCell:
-    """The cell of UNIDIRECTIONAL_SEQUENCE_LSTM or LSTM with int8 inputs and five intermediate tensors."""
+def build_integer_cell(node: Node, inputs: Sequence[Array | None], width: int) -> IntegerCell:
+    """The cell of UNIDIRECTIONAL_SEQUENCE_LSTM or LSTM with int8 inputs and five intermediate tensors.
+
+    Args:
+        node: The node.
+        inputs: Its inputs.
+        width: Size of one step of the input.
+    """
     if len(node.operator.intermediates) > 5:
         fail(node, "intermediate tensors", len(node.operator.intermediates), "5 (the 8-bit variant has no kernel here)")
     options, source, out_state = node.operator.options, tensor_in(node, 0), tensor_in(node, 18)
     scale_in, scale_state = np.float32(scale_of(node, source)), np.float32(scale_of(node, out_state))
     exponent = exponent_of(node, tensor_in(node, 19))
     normalised = optional(inputs, 21) is not None
+    (_, outputs), (_, cells) = state_shapes(node, inputs, 1, 1)
+    require_shape(node, optional(inputs, 16), "input 16 (projection weights)", outputs, cells)
+    require_shape(node, optional(inputs, 17), "input 17 (projection bias)", outputs)
+    for index in (9, 10, 11, 20, 21, 22, 23):
+        require_shape(node, optional(inputs, index), f"input {index}", cells)
 
     def gate(place: int) -> IntegerGate:
         # Without layer normalisation the gates' sums are Q3.12, whatever the intermediate tensors say.
         inner = _intermediate(node, place)[0] if normalised else np.float32(2.0**-12)
         weights = [operand(node, inputs, 1 + place, "weights"), operand(node, inputs, 5 + place, "recurrent weights")]
         scales = [np.float32(scale_of(node, tensor_in(node, 1 + place + 4 * i))) for i in range(2)]
+        for index, matrix, columns in zip((1 + place, 5 + place), weights, (width, outputs)):
+            require_shape(node, matrix, f"input {index} (weights)", cells, columns)
         bias = operand(node, inputs, 12 + place, "bias").astype(np.int64)
+        require_shape(node, bias, f"input {12 + place} (bias)", cells)
         wide = [w.astype(np.int64) for w in weights]
         zeros = (zero_point_of(source), zero_point_of(out_state))
         offsets = [-zero * w.sum(axis=1) for zero, w in zip(zeros, wide)]

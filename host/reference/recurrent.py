@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nnapi_toolkit.delegate.graph import Node
 from nnapi_toolkit.reference.activation import logistic_of
-from nnapi_toolkit.reference.base import Array, Runtime, fail, kernel, operand, optional, require_type, tensor_in
+from nnapi_toolkit.reference.base import Array, Runtime, fail, kernel, operand, optional, require_shape, require_type, tensor_in
 from nnapi_toolkit.reference.fixed_point import Multiplier, multiply_by_quantized_multiplier, wrap32
 from nnapi_toolkit.reference.hybrid import quantize_rows_asymmetric, quantize_rows_symmetric
 from nnapi_toolkit.reference.quantized import activate_float, scale_of, zero_point_of
@@ -34,14 +34,18 @@ def activate(values: Float32, activation: int) -> Float32:
     return activate_float(values, int(activation))
 
 
-def product(node: Node, inputs: Sequence[Array | None], index: int, asymmetric: bool) -> Product | None:
-    """What multiplies rows by the transposed weights of input `index`; None when they are omitted.
+def product(
+    node: Node, inputs: Sequence[Array | None], index: int, asymmetric: bool, rows: int, columns: int
+) -> Product | None:
+    """What multiplies rows by the transposed weights [rows, columns] of input `index`; None when they are omitted.
 
     Float weights multiply (a vector is a diagonal matrix); weights of 8 bits meet rows that are quantised one by one.
     """
     weights = optional(inputs, index)
     if weights is None:
         return None
+    diagonal = weights.ndim == 1 and weights.dtype == np.float32 and rows == columns
+    require_shape(node, weights, f"input {index} (weights)", *((rows,) if diagonal else (rows, columns)))
     if weights.dtype == np.float32:
         if weights.ndim == 1:
             return lambda rows: rows * weights
@@ -116,9 +120,15 @@ def rnn_steps(
     Returns:
         Outputs [time, batch, units], and the last state.
     """
-    from_input = needed(node, product(node, inputs, first, asymmetric), f"input {first} (weights)")
-    from_state = needed(node, product(node, inputs, first + 1, asymmetric), f"input {first + 1} (recurrent weights)")
     bias = operand(node, inputs, first + 2, "bias")
+    units = bias.size
+    from_input = needed(
+        node, product(node, inputs, first, asymmetric, units, steps.shape[2]), f"input {first} (weights)"
+    )
+    from_state = needed(
+        node, product(node, inputs, first + 1, asymmetric, units, units), f"input {first + 1} (recurrent weights)"
+    )
+    require_shape(node, bias, f"input {first + 2} (bias)", units)
     state = state_of(node, inputs, first + 3, (steps.shape[1], bias.size))
     outputs = np.empty((steps.shape[0], steps.shape[1], bias.size), np.float32)
     order = range(len(steps))
@@ -170,11 +180,16 @@ def bidirectional_rnn(node: Node, inputs: Sequence[Array | None], runtime: Runti
     asymmetric = options.asymmetric_quantize_inputs
     steps = sequence(node, values, options.time_major)
     second = optional(inputs, 9)
-    extra = [product(node, inputs, index, asymmetric) for index in (10, 11)]
+    width = 0 if second is None else second.shape[-1]
+    extra = [
+        product(node, inputs, index, asymmetric, operand(node, inputs, first + 2, "bias").size, width)
+        for index, first in ((10, 1), (11, 5))
+    ]
     backward_steps = steps
     aux: list[tuple[Float32, Product] | None] = [None, None]
     if second is not None:
         other = sequence(node, second, options.time_major)
+        require_shape(node, other[..., 0], "input 9 (auxiliary input), its time and batch", *steps.shape[:2])
         if extra[0] is None or extra[1] is None:
             backward_steps = other
         else:
@@ -214,6 +229,7 @@ def svdf(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequen
     if times.ndim != 2 or times.shape[0] != filters:
         fail(node, "shape of weights_time", list(times.shape), f"[{filters}, memory]")
     require_type(node, values, "type of input 0", np.float32, np.int8)
+    require_shape(node, bias, "input 3 (bias)", filters // rank)
     memory = times.shape[1]
     state = state_of(node, inputs, 4, (values.shape[0], memory * filters))
     history = state.reshape(values.shape[0], filters, memory)
@@ -231,7 +247,8 @@ def _svdf_float(
     options = node.operator.options
     if times.dtype != np.float32:
         times = times.astype(np.float32) * np.float32(scale_of(node, tensor_in(node, 2)))
-    newest = needed(node, product(node, inputs, 1, options.asymmetric_quantize_inputs), "weights_feature")(values)
+    from_input = product(node, inputs, 1, options.asymmetric_quantize_inputs, history.shape[1], values.shape[1])
+    newest = needed(node, from_input, "weights_feature")(values)
     history = np.concatenate([history[..., 1:], newest[..., None]], axis=2).astype(np.float32)
     sums = (history * times).sum(axis=2, dtype=np.float32)
     output = sums.reshape(len(values), -1, options.rank).sum(axis=2, dtype=np.float32)
