@@ -105,6 +105,7 @@ def _relu_0_to_1_rule(case: Case) -> None:
     x = case.input(0, "input")
     case.typed(x, TensorType.FLOAT32)
     case.operation("MAXIMUM", x)
+    case.same_type(case.output(), x)
 
 
 def _lower_relu_0_to_1(builder: ProgramBuilder, case: Case) -> None:

@@ -16,6 +16,7 @@ from nnapi_toolkit.delegate.errors import UnsupportedError
 from nnapi_toolkit.delegate.graph import Node, Tensor
 from nnapi_toolkit.delegate.nnapi import OPERATIONS, QUANT8, FuseCode, OperandCode
 from nnapi_toolkit.delegate.reason import Reason
+from nnapi_toolkit.delegate.shapes import ShapeError, infer
 from nnapi_toolkit.delegate.target import Target
 from nnapi_toolkit.schema.enums import TensorType
 from numpy.typing import NDArray
@@ -233,6 +234,8 @@ class Case:
             self.refuse("operand-type", operand, operand.tensor.type.name, f"one of {names} for {name}")
         if since > self.level:
             self.need_level(since, f"{code.name} for {name}", operand)
+        if code in QUANT8:
+            self.quantization(operand)
         self.ranks(operand, *fact.ranks, what=name)
         self.known_shape(operand)
         return code
@@ -361,6 +364,21 @@ class Case:
             if value < 1:
                 self.refuse("option-value", f"option {name}", value, "at least 1")
 
+    def outputs_fit(self) -> None:
+        """Refuses outputs that cannot be operands, or whose shape is not what the operator makes of its inputs."""
+        node = self.node
+        shapes = expected_shapes(node)
+        for position, index in enumerate(node.operator.outputs):
+            if index < 0:
+                continue
+            out = Operand(f"output {position}", node.subgraph.tensors[index])
+            if self.code(out) in QUANT8:
+                self.quantization(out)
+            self.known_shape(out)
+            if shapes is not None and position < len(shapes) and tuple(out.shape) != shapes[position]:
+                wanted = f"{list(shapes[position])}, what the operator makes of its inputs"
+                self.refuse("operand-shape", out, list(out.shape), wanted)
+
     def version(self, known: int) -> None:
         """Refuses an operator version whose meaning this toolkit does not know."""
         version = self.node.operator.version
@@ -408,6 +426,7 @@ class OperatorRule:
             if self.known_version is not None:
                 case.version(self.known_version)
             self.rule(case)
+            case.outputs_fit()
         except Refusal as refusal:
             return refusal.reason
         return None
@@ -433,6 +452,14 @@ class OperatorRule:
         if reason is not None or self.lowering is None:
             raise UnsupportedError(node.operator.name, node.operator.index, str(reason or "it has no NNAPI form"))
         self.lowering(builder, case)
+
+
+def expected_shapes(node: Node) -> tuple[tuple[int, ...], ...] | None:
+    """Output shapes that follow from a node's inputs; None where they cannot be told."""
+    try:
+        return infer(node, node.inputs)
+    except ShapeError as error:
+        refuse("operand-shape", "the operator's inputs", str(error), "shapes that go together")
 
 
 def never(op: str, lacks: str) -> OperatorRule:

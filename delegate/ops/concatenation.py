@@ -239,7 +239,7 @@ def _split_v_tflite(case: Case) -> None:
     case.need(sizes_operand.rank == 1, "operand-rank", sizes_operand, f"of rank {sizes_operand.rank}", "of rank 1")
     sizes = case.integers(sizes_operand)
     x = case.input(0)
-    axis = case.integers(axis_operand)[0]
+    axis = case.axis((case.integers(axis_operand) or [0])[0], x.rank, axis_operand)
     rest = x.shape[axis] - sum(s for s in sizes if s != -1) if -1 in sizes else -1
     case.need(0 not in sizes and rest != 0, "operand-value", sizes_operand, sizes, "no split of size zero")
 

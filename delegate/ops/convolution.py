@@ -45,8 +45,11 @@ def check_weights(case: Case, x: Operand, weights: Operand, bias: Operand | None
             check_hybrid(case, weights)
         else:
             case.same_type(weights, x)
-        if bias is not None and bias.tensor.type not in _EIGHT_BITS:
-            case.same_type(bias, x)
+        if bias is not None:
+            if bias.tensor.type in _EIGHT_BITS:
+                check_hybrid(case, bias)
+            else:
+                case.same_type(bias, x)
         return
     case.typed(x, TensorType.UINT8, TensorType.INT8)
     case.typed(weights, x.tensor.type)
@@ -67,15 +70,26 @@ def check_hybrid(case: Case, weights: Operand) -> None:
         f"rewrite {DEQUANTIZED_WEIGHTS}",
     )
     case.constant(weights, "a constant, so that it can be dequantised")
+    check_scales(case, weights)
+
+
+def check_scales(case: Case, weights: Operand) -> None:
+    """Quantised weights have one positive scale, or one for each slice of the quantised dimension."""
+    q = weights.tensor.quantization
+    case.need(q is not None and bool(q.scale), "quantization", weights, "without a scale", "quantised")
+    assert q is not None
+    wanted = weights.shape[q.dimension] if 0 <= q.dimension < weights.rank else 0
+    fits = len(q.scale) in (1, wanted) and min(q.scale) > 0
+    case.need(fits, "quantization", weights, f"of {len(q.scale)} scales", f"of 1 or {wanted} positive scales")
 
 
 def check_filter_scales(case: Case, x: Operand, weights: Operand, out: Operand) -> None:
     """Quantised convolution: what the filter's scales need of the feature level."""
     if is_float(case.code(x)):
         return
+    check_scales(case, weights)
     q = weights.tensor.quantization
     scales = q.scale if q is not None else ()
-    case.need(bool(scales) and min(scales) > 0, "quantization", weights, "without positive scales", "quantised")
     if x.tensor.type == TensorType.UINT8:
         scale, _ = case.scaled(weights)
         _check_product(case, x, scale, out)

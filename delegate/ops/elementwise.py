@@ -142,6 +142,7 @@ def _square_rule(case: Case) -> None:
     x = case.input(0)
     case.typed(x, TensorType.FLOAT32)
     case.operation("MUL", x)
+    case.same_type(case.output(), x)
 
 
 def _lower_square(builder: ProgramBuilder, case: Case) -> None:
@@ -154,6 +155,7 @@ def _add_n_rule(case: Case) -> None:
     first = case.input(0)
     case.typed(first, TensorType.FLOAT32, TensorType.INT32)
     case.operation("ADD", first)
+    case.same_type(case.output(), first)
     for position in range(1, case.input_count):
         other: Operand = case.input(position)
         case.same_type(other, first)

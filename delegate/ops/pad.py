@@ -99,6 +99,7 @@ def _lower_mirror(builder: ProgramBuilder, case: Case) -> None:
 
 
 def _mirror_tflite(case: Case) -> None:
+    case.need(case.options.present, "option-value", "option mode", "missing", "REFLECT or SYMMETRIC")
     tflite.max_version(case, 2)
     tflite.min_level(case, 7)
     tflite.type_in(case, 0, tflite.FLOAT_QUANT8 | {TensorType.INT32})

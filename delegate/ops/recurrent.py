@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from nnapi_toolkit.delegate.nnapi import OPERATIONS, OperandCode
 from nnapi_toolkit.delegate.ops import tflite
 from nnapi_toolkit.delegate.ops.base import DEQUANTIZED_WEIGHTS, Case, Operand, OperatorRule
-from nnapi_toolkit.delegate.ops.convolution import dequantized
+from nnapi_toolkit.delegate.ops.convolution import check_scales, dequantized
 from nnapi_toolkit.schema.enums import LSTMKernelType, TensorType
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def check_float_weight(case: Case, operand: Operand) -> None:
             f"rewrite {DEQUANTIZED_WEIGHTS}",
         )
         case.constant(operand, "a constant, so that it can be dequantised")
-        case.need(operand.tensor.quantization is not None, "quantization", operand, "without a scale", "quantised")
+        check_scales(case, operand)
     else:
         case.typed(operand, TensorType.FLOAT32, TensorType.FLOAT16)
         case.code(operand)
@@ -270,6 +270,8 @@ def _bidirectional_lstm_rule(case: Case) -> None:
     x = case.input(0, "input")
     case.operation(name, x)
     case.typed(x, TensorType.FLOAT32)
+    for position in range(len(case.node.operator.outputs)):
+        case.typed(case.output(position), TensorType.FLOAT32)
     case.need(case.input_count == 48, "operand-count", "the number of inputs", case.input_count, "48")
     for position in range(1, 39):
         _check_bidirectional_input(case, position)
@@ -323,6 +325,7 @@ def check_rnn(case: Case, name: str, rank: int) -> None:
     case.need_level(OPERATIONS[name].level, f"the operation {name}")
     case.known_shape(x)
     case.typed(x, TensorType.FLOAT32)
+    case.typed(case.output(), TensorType.FLOAT32)
     case.ranks(x, rank, rank, name)
     for position, role in ((1, "weights"), (2, "recurrent_weights"), (3, "bias")):
         check_float_weight(case, case.input(position, role))
@@ -371,6 +374,8 @@ def _bidirectional_rnn_rule(case: Case) -> None:
     x = case.input(0, "input")
     case.operation("BIDIRECTIONAL_SEQUENCE_RNN", x)
     case.typed(x, TensorType.FLOAT32)
+    for position in range(len(case.node.operator.outputs)):
+        case.typed(case.output(position), TensorType.FLOAT32)
     for position in (1, 2, 3, 5, 6, 7):
         check_float_weight(case, case.input(position))
     for position in (4, 8):
@@ -400,6 +405,7 @@ def _svdf_rule(case: Case) -> None:
     case.operation("SVDF", x)
     case.need_level(2, "correct SVDF of rank above 1")
     case.typed(x, TensorType.FLOAT32)
+    case.typed(case.output(), TensorType.FLOAT32)
     for position, role in ((1, "weights_feature"), (2, "weights_time")):
         check_float_weight(case, case.input(position, role))
     if case.has_input(3):

@@ -46,6 +46,7 @@ def _ceil_rule(case: Case) -> None:
     case.typed(x, TensorType.FLOAT32)
     case.operation("NEG", x)
     case.operation("FLOOR", x)
+    case.same_type(case.output(), x)
 
 
 def _lower_ceil(builder: ProgramBuilder, case: Case) -> None:
@@ -67,6 +68,7 @@ def check_cosine(case: Case) -> None:
     case.typed(x, TensorType.FLOAT32)
     case.operation("SIN", x)
     case.operation("SUB", x)
+    case.same_type(case.output(), x)
 
 
 def lower_cosine(builder: ProgramBuilder, case: Case) -> None:

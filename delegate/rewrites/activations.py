@@ -74,6 +74,7 @@ def _gelu_rule(case: Case) -> None:
     case.typed(x, TensorType.FLOAT32)
     case.operation("MUL", x)
     case.operation("TANH", x)
+    case.same_type(case.output(), x)
     case.need(bool(case.options.approximate), "option-value", "option approximate", "false", "true: NNAPI has no erf")
 
 
@@ -107,6 +108,7 @@ def _gelu_exact_rule(case: Case) -> None:
     case.need(not case.options.approximate, "option-value", "option approximate", "true", "false")
     for name in ("MUL", "ABS", "EXP", "DIV", "NEG"):
         case.operation(name, x)
+    case.same_type(case.output(), x)
 
 
 def _lower_gelu_exact(builder: ProgramBuilder, case: Case) -> None:

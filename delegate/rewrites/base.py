@@ -32,6 +32,7 @@ class Rewrite:
         """None when the rewrite applies, else why not."""
         try:
             self.rule(case)
+            case.outputs_fit()
         except Refusal as refusal:
             return refusal.reason
         return None

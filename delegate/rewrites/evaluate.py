@@ -50,7 +50,10 @@ def evaluate(node: Node, inputs: Inputs, shapes: Sequence[tuple[int, ...]]) -> t
     integers = node.output(0).type in _INTEGERS and all(t.type in _INTEGERS for t in inputs if t is not None)
     if not integers:
         return None
-    value = rule(node, [_value(t) for t in inputs if t is not None])
+    try:
+        value = rule(node, [_value(t) for t in inputs if t is not None])
+    except (ValueError, IndexError, OverflowError):
+        return None  # operands that do not go together: left to the kernels, which say so
     return None if value is None or value.shape != tuple(shapes[0]) else (_now(value, node),)
 
 
