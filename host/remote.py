@@ -122,13 +122,13 @@ class Remote:
         with self._blame(None, program):
             return session.client.supported(program.data, devices=self.choice.indices)
 
-    def load(self, number: int, program: LoweredProgram, cache_directory: str | None = None) -> int:
+    def load(self, number: int, program: LoweredProgram, cache_salt: bytes | None = None) -> int:
         """Compiles a program under a free number; the nanoseconds that it took on the device.
 
         Args:
             number: Partitions have their own index.
             program: One of this model.
-            cache_directory: Instead of the options' one.
+            cache_salt: Use the device's own cache directory, whatever the options say, with tokens of this salt.
 
         Raises:
             PartitionFailedError: The driver failed.
@@ -136,13 +136,13 @@ class Remote:
         """
         session, options = self.session, self.options
         session.provide_side(program.side)
-        directory = cache_directory or options.cache_directory or ""
+        directory = "auto" if cache_salt is not None else options.cache_directory or ""
+        if directory == "auto":
+            directory = session.cache_directory
         token = b""
         if directory:
-            directory = "cache" if directory == "auto" else directory  # the shim runs in the toolkit's folder
-            token = cache_token(
-                program.data, (self.graph.sha256, program.side.sha256), self.choice.devices, options
-            )
+            weights = (self.graph.sha256, program.side.sha256, (cache_salt or b"").hex())
+            token = cache_token(program.data, weights, self.choice.devices, options)
         with self._blame(number, program):
             result = session.client.load(
                 number,

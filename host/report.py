@@ -102,19 +102,72 @@ def milliseconds(nanoseconds: float) -> str:
 
 def print_bench(result: dict[str, Any]) -> None:
     """Prints the JSON form of a benchmark as tables."""
-    out = table(f"{result['model']} on {result['device']}", "what", ">p50 us", ">p90 us", ">min us")
+    out = table(f"{result['model']} on {result['device']}, microseconds", "what", *(f">{p}" for p in _PERCENTILES))
     for label, key in (
         ("on device and CPU steps", "latency_us"),
         ("end to end", "wall_us"),
         ("host overhead", "host_overhead_us"),
     ):
-        row = result[key]
-        out.add_row(label, f"{row['p50']:.0f}", f"{row['p90']:.0f}", f"{row['min']:.0f}")
+        out.add_row(label, *_row(result[key]))
+    versus = result["vs"]
+    if versus is not None:
+        out.add_row(f"{versus['device']}: device and CPU", *_row(versus["latency_us"]))
+        out.add_row(f"{versus['device']}: end to end", *_row(versus["wall_us"]))
     console.print(out)
+    cache = result["compile_cache"]
+    cached = (
+        f"cold {cache['cold_ms']:.1f} ms, warm {cache['warm_ms']:.1f} ms ({cache['files']} cache files, {size(cache['bytes'])})"
+        if cache["warm_ms"] is not None
+        else f"with a cache: {cache['reason']}"
+    )
+    console.print(f"compile {result['compile_ms']:.1f} ms, {cached}")
     console.print(
-        f"compile {result['compile_ms']:.1f} ms, first inference {result['first_us'] / 1e3:.1f} ms, "
+        f"first inference {result['first_us'] / 1e3:.2f} ms, steady {result['wall_us']['p50'] / 1e3:.2f} ms; "
         f"{result['latency_us']['count']} runs"
     )
+    if versus is not None:
+        ratio = versus["ratio"]
+        console.print(
+            f"{versus['device']} takes {ratio['median']:.2f} times as long, pair by pair "
+            f"({ratio['min']:.2f} to {ratio['max']:.2f})"
+        )
+    _print_phone(result)
+
+
+_PERCENTILES = ("p50", "p90", "p99", "min", "max")
+
+
+def _row(found: dict[str, float]) -> tuple[str, ...]:
+    return tuple(f"{found[p]:.0f}" for p in _PERCENTILES)
+
+
+def _print_phone(result: dict[str, Any]) -> None:
+    """What the phone was like, and the minutes of a sustained run."""
+    for when in ("before", "after"):
+        state = result["state"][when]
+        if state["reason"]:
+            if when == "before":
+                console.print(f"phone: {state['reason']}", markup=False)
+            continue
+        facts = [f"governor {', '.join(state['governors'])}" if state["governors"] else "governor unknown"]
+        if state["clocks_mhz"]:
+            facts.append(f"clocks {'/'.join(map(str, state['clocks_mhz']))} MHz")
+        if state["temperature_celsius"] is not None:
+            facts.append(f"{state['temperature_celsius']:.1f} °C ({state['temperature_of']})")
+        facts += [f"{name} {state[name]}" for name in ("screen", "power") if state[name]]
+        console.print(f"{when}: {', '.join(facts)}", markup=False)
+    cooling = result["cooling"]
+    if cooling is not None:
+        outcome = {
+            True: "reached", False: "NOT reached: the numbers are of a warm phone", None: "its temperature cannot be read"
+        }[cooling["reached"]]  # fmt: skip
+        console.print(f"waited {cooling['waited_seconds']:.0f} s for {cooling['target_celsius']:g} °C: {outcome}")
+    if result["sustained"] is not None:
+        out = table("sustained", ">minute", ">runs", ">p50 us", ">p90 us", ">°C")
+        for row in result["sustained"]["per_minute"]:
+            celsius = "" if row["temperature_celsius"] is None else f"{row['temperature_celsius']:.1f}"
+            out.add_row(str(row["minute"]), str(row["count"]), f"{row['p50']:.0f}", f"{row['p90']:.0f}", celsius)
+        console.print(out)
 
 
 def print_failures(failures: Sequence[Failure]) -> None:

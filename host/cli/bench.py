@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,6 @@ from nnapi_toolkit.cli.targets import (
     adb_server,
     exit_code,
     on_all_devices,
-    opened,
     print_errors,
 )
 
@@ -26,10 +26,41 @@ from nnapi_toolkit.cli.targets import (
 @click.command()
 @MODEL
 @DEVICE_OR_ALL
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of software NNAPI.")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Threads of software NNAPI and of CPU steps; the driver of a phone decides for itself.",
+)
 @click.option("--runs", type=click.IntRange(min=1), default=50, show_default=True, help="Measured inferences.")
 @click.option("--warmup", type=click.IntRange(min=0), default=5, show_default=True, help="Inferences before them.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random inputs.")
+@click.option(
+    "--vs", default=None, metavar="SPEC", help="Measure a second device in turns with the first: cpu, local, a serial, ..."
+)
+@click.option(
+    "--vs-accelerator", default=None, metavar="NAME", help="NNAPI device of the second one; without --vs: of the same phone."
+)
+@click.option(
+    "--sustained",
+    type=click.FloatRange(min=0, min_open=True),
+    default=None,
+    metavar="MINUTES",
+    help="Go on for so long, with the median of each minute.",
+)
+@click.option(
+    "--wait-cool", type=float, default=None, metavar="CELSIUS", help="Wait first until the phone is at most so warm."
+)
+@click.option(
+    "--wait-limit",
+    type=click.FloatRange(min=0),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="The longest wait of --wait-cool.",
+)
+@click.option("--no-compile-cache", is_flag=True, help="Do not compile again with NNAPI's cache, cold and warm.")
 @FREEZE
 @session_options
 @adb_options
@@ -41,19 +72,28 @@ def bench(
     runs: int,
     warmup: int,
     seed: int,
+    vs: str | None,
+    vs_accelerator: str | None,
+    sustained: float | None,
+    wait_cool: float | None,
+    wait_limit: float,
+    no_compile_cache: bool,
     freeze: str | None,
     adb_host: str | None,
     adb_port: int | None,
     as_json: bool,
     **given: Any,
 ) -> int:
-    """Measure on-device latency, host overhead and compile time with random inputs."""
-    from nnapi_toolkit.bench import bench_model
+    """Measure latency on the device, the host's overhead, compilation and what the phone is like meanwhile."""
+    _limit_blas_threads(threads)
+    from nnapi_toolkit.bench import bench_model, open_with_threads
 
     options = make_session_options(given)
     server = adb_server(adb_host, adb_port)
 
-    def work(target: Any, progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
+    def work(
+        target: Any, rival: Any = None, rival_options: Any = None, progress: Callable[[int, int], None] | None = None
+    ) -> dict[str, Any]:
         return bench_model(
             open_graph(model, freeze),
             target,
@@ -62,18 +102,35 @@ def bench(
             threads=threads,
             seed=seed,
             options=options,
+            versus=rival,
+            versus_options=rival_options,
+            sustained_minutes=sustained or 0.0,
+            wait_cool_celsius=wait_cool,
+            wait_limit_seconds=wait_limit,
+            compile_cache=not no_compile_cache,
             progress=progress,
         ).to_json()
 
+    rival_options = None
+    if vs_accelerator is not None:
+        rival_options = make_session_options(given | {"accelerator": vs_accelerator, "cache_directory": None})
+        vs = vs or (device if device != ALL else None)
     if device == ALL:
+        if vs is not None or vs_accelerator is not None:
+            raise click.UsageError("--vs compares two devices: name the first with --device, not all")
         rows = on_all_devices(server, lambda serial, found: work(found))
         if as_json:
             emit(rows)
         else:
             _print_rows(rows, model)
         return exit_code(rows)
-    with _bar(not as_json) as progress, opened(device, server) as target:
-        row = work(target, progress)
+    with contextlib.ExitStack() as stack:
+        progress = stack.enter_context(_bar(not as_json))
+        target, rival = (
+            spec if spec in (None, "cpu") else stack.enter_context(open_with_threads(spec, threads, server))
+            for spec in (device, vs)
+        )
+        row = work(target, rival, rival_options, progress)
     if as_json:
         emit(row)
     else:
@@ -81,6 +138,12 @@ def bench(
 
         print_bench(row)
     return 0
+
+
+def _limit_blas_threads(threads: int) -> None:
+    """CPU steps compute on as many threads as software NNAPI; numpy's libraries read this when they are loaded."""
+    for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, str(threads))
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import click
 from nnapi_toolkit.cli.common import EXIT_NEGATIVE
 
 if TYPE_CHECKING:
-    from nnapi_toolkit.device import AdbServer, Device
+    from nnapi_toolkit.device import AdbServer, Device, ListedDevice
 
 #: The value of `--device` that means every usable device at the adb server.
 ALL = "all"
@@ -83,22 +84,27 @@ def on_all_devices(server: AdbServer, work: Callable[[str, Device], dict[str, An
 
     if not server.running():
         start_server(server)
-    serials = sorted(listed.serial for listed in server.devices())
-    if not serials:
+    attached = sorted(server.devices(), key=lambda listed: (listed.serial, listed.transport_id or 0))
+    if not attached:
         raise DeviceNotFoundError(
             f"no device is attached to the adb server at {server.address}",
             advice="Plug phones in with USB debugging on, or `adb connect HOST:PORT`",
         )
 
-    def one(serial: str) -> dict[str, Any]:
-        try:
-            with open_device(serial, server) as device:
-                return {"device": serial} | work(serial, device) | {"device": serial}
-        except ToolkitError as error:
-            return {"device": serial, "error": error_document(error)}
+    counts = Counter(listed.serial for listed in attached)
 
-    with ThreadPoolExecutor(len(serials), thread_name_prefix="nnapi-device") as pool:
-        return list(pool.map(one, serials))
+    def one(listed: ListedDevice) -> dict[str, Any]:
+        # Two phones of one serial can be told apart by the server's number for the connection only.
+        twin = counts[listed.serial] > 1 and listed.transport_id is not None
+        name = f"transport_id:{listed.transport_id}" if twin else listed.serial
+        try:
+            with open_device(name, server) as device:
+                return {"device": name} | work(name, device) | {"device": name}
+        except ToolkitError as error:
+            return {"device": name, "error": error_document(error)}
+
+    with ThreadPoolExecutor(len(attached), thread_name_prefix="nnapi-device") as pool:
+        return list(pool.map(one, attached))
 
 
 def error_document(error: Exception) -> dict[str, Any]:
