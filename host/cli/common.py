@@ -214,7 +214,7 @@ def run_guarded(command: click.Command, arguments: Sequence[str]) -> int:
     """Runs a command and turns every expected failure into a message and an exit code.
 
     With `--json` among the arguments the failure is a JSON document on standard output as well:
-    `{"error": {"type": ..., "message": ...}}`.
+    `{"error": {"type": ..., "message": ...}}`, for a failed driver with "failure" (see `nnapi_toolkit.failures`).
     """
     from nnapi_toolkit.delegate.errors import ModelError, ToolkitError, UnsupportedError
 
@@ -231,16 +231,17 @@ def run_guarded(command: click.Command, arguments: Sequence[str]) -> int:
     except ToolkitError as error:
         from nnapi_toolkit.errors import UsageError
 
-        _complain(arguments, type(error).__name__, str(error))
+        _complain(arguments, type(error).__name__, str(error), getattr(error, "failure", None))
         return EXIT_USAGE if isinstance(error, (ModelError, UnsupportedError, UsageError)) else EXIT_NEGATIVE
     except BrokenPipeError:
         return EXIT_NEGATIVE
     return result if isinstance(result, int) else 0
 
 
-def _complain(arguments: Sequence[str], kind: str, message: str) -> None:
+def _complain(arguments: Sequence[str], kind: str, message: str, failure: Any = None) -> None:
     if "--json" in arguments:
-        emit({"error": {"type": kind, "message": message}})
+        error: dict[str, Any] = {"type": kind, "message": message}
+        emit({"error": error if failure is None else error | {"failure": failure.to_json()}})
     click.echo(f"nnapi: {message}", err=True)
 
 

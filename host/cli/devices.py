@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -147,20 +148,36 @@ def push(model: Path | None, device: str, adb_host: str | None, adb_port: int | 
 
 @click.command()
 @DEVICE
+@click.option(
+    "--keep", default=None, metavar="SIZE", help="Leave what was used last, up to so many bytes: 500000, 512K, 200M, 1G."
+)
 @adb_options
 @JSON
-def clean(device: str, adb_host: str | None, adb_port: int | None, as_json: bool) -> int:
-    """Remove everything the toolkit left on a device."""
+def clean(device: str, keep: str | None, adb_host: str | None, adb_port: int | None, as_json: bool) -> int:
+    """Remove everything the toolkit left on a device, or what was unused longest."""
     from nnapi_toolkit.device import open_device
 
+    kept = 0 if keep is None else parse_size(keep)
     with open_device(device, adb_server(adb_host, adb_port)) as opened:
-        freed = opened.clean()
+        freed = opened.clean(kept)
         document = {"device": opened.name, "removed_bytes": freed}
     if as_json:
         emit(document)
     else:
         click.echo(f"{document['device']}: {freed} bytes removed")
     return 0
+
+
+def parse_size(text: str) -> int:
+    """`500000`, `512K`, `200M` or `1G` (powers of 1024) as bytes.
+
+    Raises:
+        click.BadParameter: Not of that form, or nothing.
+    """
+    match = re.fullmatch(r"(\d{1,12})([KMG]?)(?:iB|B)?", text.strip())
+    if match is None or int(match[1]) == 0:
+        raise click.BadParameter(f"'{text}' is not a size like 500000, 512K, 200M or 1G", param_hint="--keep")
+    return int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[match[2]]
 
 
 @click.command(name="virtual-device")

@@ -165,3 +165,33 @@ def test_freeze_shapes(capsys: pytest.CaptureFixture[str], small_model: Path) ->
     assert nnapi(capsys, "partition", small_model, "--freeze-shapes", "x=1x16x16x3")[0] == 0
     for wrong in ("x", "x=", "x=1xax3", "nothing=1x2", "x=2x16"):
         assert nnapi(capsys, "partition", small_model, "--freeze-shapes", wrong)[0] == 2
+
+
+def test_a_failed_driver_in_json(capsys: pytest.CaptureFixture[str], small_model: Path) -> None:
+    code, out = nnapi(capsys, "run", small_model, "--device", "local,faults=Execution_compute:5", "--json")
+    assert code == 1
+    error = json.loads(out)["error"]
+    assert error["type"] == "DriverError"
+    failure = error["failure"]
+    assert (failure["partition"], failure["phase"], failure["code"]) == (0, "execute", 5)
+    assert [node["op"] for node in failure["nodes"]] == ["CONV_2D", "AVERAGE_POOL_2D", "LOGISTIC"]
+    code, out = nnapi(
+        capsys, "run", small_model, "--device", "local,faults=Execution_compute:5", "--on-failure", "cpu", "--json"
+    )
+    assert code == 0
+    found = json.loads(out)
+    assert found["summary"]["failed_partitions"] == [0]
+    assert found["stats"]["steps"][0]["fallback"] is True
+    assert found["failures"][0]["action"] == "cpu"
+
+
+@pytest.mark.parametrize(("text", "size"), [("500000", 500000), ("512K", 1 << 19), ("200M", 200 << 20), ("1GiB", 1 << 30)])
+def test_sizes(text: str, size: int) -> None:
+    from nnapi_toolkit.cli.devices import parse_size
+
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1T", "1.5M", ""])
+def test_sizes_that_are_none(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    assert nnapi(capsys, "clean", "--device", "local", f"--keep={text}", "--json")[0] == 2
