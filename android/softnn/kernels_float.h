@@ -12,6 +12,7 @@ SNN_INLINE void FLOAT_NAME(f_block)(const int rows, const int vectors, const Snn
   }
   for (uint32_t k = 0; k < m->k; k++) {
     VecF32 w[SNN_F_VECTORS];
+    prefetch_ahead(panel, vectors * SNN_VECTOR_BYTES);
     SNN_UNROLL for (int j = 0; j < vectors; j++) w[j] = load_f32(panel + j * SNN_LANES);
     SNN_UNROLL for (int i = 0; i < rows; i++) {
       VecF32 x = splat_f32(SNN_LOAD(float, a + i * tile->a_stride));

@@ -87,6 +87,7 @@ SNN_INLINE void q_block(const int rows, const int vectors, const SnnQMatrix *m, 
   }
   for (uint32_t k = 0; k < m->k; k += Q_UNIT) {
     VecI32 w[SNN_Q_VECTORS];
+    prefetch_ahead(panel, vectors * SNN_VECTOR_BYTES);
     SNN_UNROLL for (int j = 0; j < vectors; j++) w[j] = SNN_LOAD(VecI32, panel + j * SNN_VECTOR_BYTES);
     SNN_UNROLL for (int i = 0; i < rows; i++) {
       VecI32 x = splat_unit(a + i * tile->a_stride);
