@@ -106,6 +106,12 @@ typedef struct {
   int32_t multiplier, right; /* right 0: the factor is one half */
 } SnnAddend;
 
+/* How numbers become stored bytes: + zero point, clamped. */
+typedef struct {
+  bool is_signed;
+  int32_t zero_point, lo, hi;
+} SnnQRange;
+
 /* ADD, SUB and MUL of bytes. Steps are 1, or 0 for an operand that stands. */
 typedef struct {
   SnnAddend a, b; /* MUL uses the forms alone */
@@ -137,15 +143,17 @@ typedef struct {
   void (*f_l2)(const SnnTaps *taps, float lo, float hi);
   /* x * relu6(x + 3) / 6; in place or not. */
   void (*f_hard_swish)(const float *in, float *out, size_t count);
-  /* Rows of quantised arithmetic; they do as many elements as fill vectors and return their number. */
-  size_t (*q_add)(const SnnQPair *pair, const uint8_t *a, ptrdiff_t step_a, const uint8_t *b, ptrdiff_t step_b, uint8_t *out, size_t count);
-  size_t (*q_mul)(const SnnQPair *pair, const uint8_t *a, ptrdiff_t step_a, const uint8_t *b, ptrdiff_t step_b, uint8_t *out, size_t count);
+  void (*q_add)(const SnnQPair *pair, const uint8_t *a, ptrdiff_t step_a, const uint8_t *b, ptrdiff_t step_b, uint8_t *out, size_t count);
+  void (*q_mul)(const SnnQPair *pair, const uint8_t *a, ptrdiff_t step_a, const uint8_t *b, ptrdiff_t step_b, uint8_t *out, size_t count);
+  void (*f_quantize)(const float *in, uint8_t *out, size_t count, float scale, const SnnQRange *range);
 } SnnKernels;
 
 /* The best table for this machine. snn_kernels_find: the one called `name`, NULL when it is unknown or cannot run here (for tests). */
 const SnnKernels *snn_kernels(void);
 /* Index into the float kernels: 1 where the model allows relaxed computation (or SOFTNN_FLOAT=fused is set). */
 int snn_float_kernel(const SnnNode *node);
+/* to[i] = table[from[i]] (256 bytes), in place or not. */
+void snn_table_lookup(const uint8_t *table, const uint8_t *from, uint8_t *to, size_t count);
 const SnnKernels *snn_kernels_find(const char *name);
 /* What turns a stored byte into a converted one, where q_element is 1. */
 static inline uint8_t snn_flip(SnnStored form) { return form.is_signed ? 0x80 : 0; }

@@ -25,6 +25,19 @@ SNN_INLINE VecI32 dot8(VecI32 acc, VecI32 bytes, VecI32 weights) {
 
 #include "kernels_body.h"
 #pragma clang attribute pop
+
+/* Tables of 256 bytes lie in four vectors; the index's upper two bits choose among them. */
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vbmi")))
+void snn_table_lookup_vbmi(const uint8_t *table, const uint8_t *from, uint8_t *to, size_t count) {
+  __m512i a = _mm512_loadu_si512(table), b = _mm512_loadu_si512(table + 64);
+  __m512i c = _mm512_loadu_si512(table + 128), d = _mm512_loadu_si512(table + 192);
+  for (size_t i = 0; i < count; i += 64) {
+    __mmask64 live = count - i < 64 ? ((__mmask64)1 << (count - i)) - 1 : ~(__mmask64)0;
+    __m512i x = _mm512_maskz_loadu_epi8(live, from + i);
+    __m512i low = _mm512_permutex2var_epi8(a, x, b), high = _mm512_permutex2var_epi8(c, x, d);
+    _mm512_mask_storeu_epi8(to + i, live, _mm512_mask_blend_epi8(_mm512_movepi8_mask(x), low, high));
+  }
+}
 #else
 typedef int snn_no_avx512;
 #endif

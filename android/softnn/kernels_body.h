@@ -71,4 +71,5 @@ const SnnKernels SNN_TABLE = {
     .f_hard_swish = f_hard_swish,
     .q_add = q_add,
     .q_mul = q_mul,
+    .f_quantize = f_quantize,
 };

@@ -42,57 +42,94 @@ SNN_INLINE const uint8_t *row_standing(uint8_t *copies, uint8_t byte) {
   return copies;
 }
 
-SNN_INLINE size_t add_rows(const bool halves_a, const bool halves_b, const SnnQPair *pair, const uint8_t *a, ptrdiff_t step_a, const uint8_t *b,
-                           ptrdiff_t step_b, uint8_t *out, size_t count) {
-  RowOperand oa = row_operand(&pair->a), ob = row_operand(&pair->b);
-  Narrow narrow = make_narrow(pair->is_signed, pair->zero_point, pair->lo, pair->hi);
-  Multipliers output = splat_multiplier(pair->output.multiplier);
-  VecI32 right = splat_i32(pair->output.right), half = splat_i32(1 << (pair->output.right - 1));
-  VecI32 sign = splat_i32(pair->subtract ? -1 : 0);
-  uint8_t copies_a[SNN_LANES], copies_b[SNN_LANES];
-  if (step_a == 0 && count > 0) a = row_standing(copies_a, *a);
-  if (step_b == 0 && count > 0) b = row_standing(copies_b, *b);
-  size_t i = 0;
-  for (; i + ROW_STEP <= count; i += ROW_STEP) {
-    VecI32 y[4];
-    SNN_UNROLL for (int j = 0; j < 4; j++) {
-      size_t at = i + (size_t)j * SNN_LANES;
-      VecI32 first = row_scaled(a + at * (size_t)step_a, &oa, halves_a), second = row_scaled(b + at * (size_t)step_b, &ob, halves_b);
-      second = (second ^ sign) - sign;
-      y[j] = rdbpot_small_i32(srdhm_i32(first + second, output), right, half);
-    }
-    SNN_STORE(out + i, narrow_ordered(y[0], y[1], y[2], y[3], &narrow));
-  }
-  return i;
+/* ROW_STEP outputs. */
+typedef struct {
+  RowOperand a, b;
+  Narrow narrow;
+  Multipliers output;
+  VecI32 right, half, sign;
+} RowPair;
+
+SNN_INLINE RowPair row_pair(const SnnQPair *pair) {
+  return (RowPair){row_operand(&pair->a), row_operand(&pair->b), make_narrow(pair->is_signed, pair->zero_point, pair->lo, pair->hi),
+                   splat_multiplier(pair->output.multiplier), splat_i32(pair->output.right), splat_i32(1 << (pair->output.right - 1)),
+                   splat_i32(pair->subtract ? -1 : 0)};
 }
 
-static size_t q_add(const SnnQPair *pair, const uint8_t *a, ptrdiff_t step_a, const uint8_t *b, ptrdiff_t step_b, uint8_t *out, size_t count) {
+SNN_INLINE void add_step(const bool halves_a, const bool halves_b, const RowPair *r, const uint8_t *a, size_t step_a, const uint8_t *b,
+                         size_t step_b, uint8_t *out) {
+  VecI32 y[4];
+  SNN_UNROLL for (int j = 0; j < 4; j++) {
+    size_t at = (size_t)j * SNN_LANES;
+    VecI32 first = row_scaled(a + at * step_a, &r->a, halves_a), second = row_scaled(b + at * step_b, &r->b, halves_b);
+    second = (second ^ r->sign) - r->sign;
+    y[j] = rdbpot_small_i32(srdhm_i32(first + second, r->output), r->right, r->half);
+  }
+  SNN_STORE(out, narrow_ordered(y[0], y[1], y[2], y[3], &r->narrow));
+}
+
+SNN_INLINE void mul_step(const bool halves_a, const bool halves_b, const RowPair *r, const uint8_t *a, size_t step_a, const uint8_t *b,
+                         size_t step_b, uint8_t *out) {
+  (void)halves_a, (void)halves_b;
+  VecI32 y[4];
+  SNN_UNROLL for (int j = 0; j < 4; j++) {
+    size_t at = (size_t)j * SNN_LANES;
+    VecI32 first = row_value(a + at * step_a, &r->a), second = row_value(b + at * step_b, &r->b);
+    /* Both are 9-bit numbers: the upper half of one is cleared, so that the pair of products is one. */
+    y[j] = rdbpot_small_i32(srdhm_i32(madd_i16((VecI16)first, (VecI16)(second & 0xffff)), r->output), r->right, r->half);
+  }
+  SNN_STORE(out, narrow_ordered(y[0], y[1], y[2], y[3], &r->narrow));
+}
+
+/* The last elements of a row go through copies that fill a step. */
+#define ROW_LOOP(STEP, halves_a, halves_b)                                                                        \
+  do {                                                                                                            \
+    const RowPair r = row_pair(pair);                                                                             \
+    uint8_t copy_a[ROW_STEP], copy_b[ROW_STEP], copy_out[ROW_STEP];                                               \
+    if (step_a == 0) a = row_standing(copy_a, *a);                                                                \
+    if (step_b == 0) b = row_standing(copy_b, *b);                                                                \
+    size_t sa = (size_t)step_a, sb = (size_t)step_b, i = 0;                                                       \
+    for (; i + ROW_STEP <= count; i += ROW_STEP) STEP(halves_a, halves_b, &r, a + i * sa, sa, b + i * sb, sb, out + i); \
+    if (i == count) break;                                                                                        \
+    if (sa) copy_part(copy_a, a + i, count - i), a = copy_a;                                                      \
+    if (sb) copy_part(copy_b, b + i, count - i), b = copy_b;                                                      \
+    STEP(halves_a, halves_b, &r, a, sa, b, sb, copy_out);                                                         \
+    copy_part(out + i, copy_out, count - i);                                                                      \
+  } while (0)
+
+static void q_add(const SnnQPair *pair, const uint8_t *a, ptrdiff_t step_a, const uint8_t *b, ptrdiff_t step_b, uint8_t *out, size_t count) {
   /* The operand with the larger scale is halved exactly. */
-  if (pair->a.right == 0 && pair->b.right == 0) return add_rows(true, true, pair, a, step_a, b, step_b, out, count);
-  if (pair->a.right == 0) return add_rows(true, false, pair, a, step_a, b, step_b, out, count);
-  return add_rows(false, true, pair, a, step_a, b, step_b, out, count);
+  if (count == 0) return;
+  if (pair->a.right == 0 && pair->b.right == 0) ROW_LOOP(add_step, true, true);
+  else if (pair->a.right == 0) ROW_LOOP(add_step, true, false);
+  else ROW_LOOP(add_step, false, true);
 }
 
-static size_t q_mul(const SnnQPair *pair, const uint8_t *a, ptrdiff_t step_a, const uint8_t *b, ptrdiff_t step_b, uint8_t *out, size_t count) {
-  RowOperand oa = row_operand(&pair->a), ob = row_operand(&pair->b);
-  Narrow narrow = make_narrow(pair->is_signed, pair->zero_point, pair->lo, pair->hi);
-  Multipliers output = splat_multiplier(pair->output.multiplier);
-  VecI32 right = splat_i32(pair->output.right), half = splat_i32(1 << (pair->output.right - 1));
-  uint8_t copies_a[SNN_LANES], copies_b[SNN_LANES];
-  if (step_a == 0 && count > 0) a = row_standing(copies_a, *a);
-  if (step_b == 0 && count > 0) b = row_standing(copies_b, *b);
-  size_t i = 0;
-  for (; i + ROW_STEP <= count; i += ROW_STEP) {
+static void q_mul(const SnnQPair *pair, const uint8_t *a, ptrdiff_t step_a, const uint8_t *b, ptrdiff_t step_b, uint8_t *out, size_t count) {
+  if (count > 0) ROW_LOOP(mul_step, false, false);
+}
+
+/* x / scale to the nearest integer, ties away from zero; the quotient is first bounded to what any zero point leaves of 8 bits. NaN becomes 0. */
+static void f_quantize(const float *in, uint8_t *out, size_t count, float scale, const SnnQRange *range) {
+  Narrow narrow = make_narrow(range->is_signed, range->zero_point, range->lo, range->hi);
+  VecF32 divisor = splat_f32(scale), bound = splat_f32(1024);
+  for (size_t i = 0; i < count; i += ROW_STEP) {
     VecI32 y[4];
     SNN_UNROLL for (int j = 0; j < 4; j++) {
       size_t at = i + (size_t)j * SNN_LANES;
-      VecI32 first = row_value(a + at * (size_t)step_a, &oa), second = row_value(b + at * (size_t)step_b, &ob);
-      /* Both are 9-bit numbers: the upper half of one is cleared, so that the pair of products is one. */
-      y[j] = rdbpot_small_i32(srdhm_i32(madd_i16((VecI16)first, (VecI16)(second & 0xffff)), output), right, half);
+      VecF32 x = splat_f32(0);
+      if (at + SNN_LANES <= count) x = load_f32(in + at);
+      else if (at < count) x = load_part_f32(in + at, count - at);
+      x = clamp_f32(x / divisor, -bound, bound);
+      x = select_f32(x == x, x, splat_f32(0));
+      VecI32 whole = __builtin_convertvector(x, VecI32);
+      VecF32 rest = x - __builtin_convertvector(whole, VecF32);
+      y[j] = whole - (rest >= splat_f32(0.5f)) + (rest <= splat_f32(-0.5f));
     }
-    SNN_STORE(out + i, narrow_ordered(y[0], y[1], y[2], y[3], &narrow));
+    VecI8 bytes = narrow_ordered(y[0], y[1], y[2], y[3], &narrow);
+    if (i + ROW_STEP <= count) SNN_STORE(out + i, bytes);
+    else copy_part(out + i, &bytes, count - i);
   }
-  return i;
 }
 
 SNN_INLINE VecF32 hard_swish_f32(VecF32 x) { return x * clamp_f32(x + splat_f32(3), splat_f32(0), splat_f32(6)) / splat_f32(6); }

@@ -72,3 +72,31 @@ int snn_float_kernel(const SnnNode *node) {
   const char *way = getenv("SOFTNN_FLOAT");
   return way != NULL && strcmp(way, "fused") == 0;
 }
+
+static void look_up_bytes(const uint8_t *table, const uint8_t *from, uint8_t *to, size_t count) {
+  for (size_t i = 0; i < count; i++) to[i] = table[from[i]];
+}
+
+typedef void (*TableLookup)(const uint8_t *table, const uint8_t *from, uint8_t *to, size_t count);
+
+#if defined(__x86_64__)
+void snn_table_lookup_vbmi(const uint8_t *table, const uint8_t *from, uint8_t *to, size_t count);
+
+static TableLookup best_lookup(void) {
+  uint32_t a, b, c, d;
+  bool vbmi = snn_kernels() == &snn_kernels_avx512 && __get_cpuid_count(7, 0, &a, &b, &c, &d) && has(c, 1);
+  return vbmi ? snn_table_lookup_vbmi : look_up_bytes;
+}
+#else
+static TableLookup best_lookup(void) { return look_up_bytes; }
+#endif
+
+void snn_table_lookup(const uint8_t *table, const uint8_t *from, uint8_t *to, size_t count) {
+  static _Atomic(TableLookup) chosen;
+  TableLookup lookup = atomic_load_explicit(&chosen, memory_order_relaxed);
+  if (lookup == NULL) {
+    lookup = best_lookup();
+    atomic_store_explicit(&chosen, lookup, memory_order_relaxed);
+  }
+  lookup(table, from, to, count);
+}

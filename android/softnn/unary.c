@@ -1,5 +1,7 @@
 #include "unary.h"
 
+#include "kernels.h"
+
 typedef struct {
   const char *in;
   char *out;
@@ -21,7 +23,5 @@ void snn_run_all(SnnNode *node, size_t in_element, size_t out_element, SnnRun ru
 }
 
 void snn_run_table(const void *context, const void *in, void *out, size_t count) {
-  const uint8_t *table = context, *from = in;
-  uint8_t *to = out;
-  for (size_t i = 0; i < count; i++) to[i] = table[from[i]];
+  snn_table_lookup(context, in, out, count);
 }

@@ -139,9 +139,9 @@ def test_quantized_extremes(api: Nnapi, op: str, dtype: Any, both: Any, seed: in
 @pytest.mark.parametrize("op", ("RELU", "RELU6", "RELU_N1_TO_1", "LOGISTIC", "TANH", "HARD_SWISH"))
 @examples
 @given(shape=rows, seed=seeds)
-def test_float_activation(api: Nnapi, op: str, shape: tuple[int, ...], seed: int) -> None:
+def test_float_activation(kernels: Nnapi, op: str, shape: tuple[int, ...], seed: int) -> None:
     exact = op.startswith("RELU")
-    agree(api, op, [T(floats(rng(seed), shape))], T(dtype="float32"), compare=equal if exact else near(2e-7, 5e-7))
+    agree(kernels, op, [T(floats(rng(seed), shape))], T(dtype="float32"), compare=equal if exact else near(2e-7, 5e-7))
 
 
 @pytest.mark.parametrize("op", ("RELU", "RELU6", "RELU_N1_TO_1", "LOGISTIC", "TANH", "HARD_SWISH"))
@@ -278,16 +278,16 @@ def test_pool(kernels: Nnapi, op: str, dtype: Any, shape: Any, window: Any, stri
 @pytest.mark.parametrize("dtype", BYTES)
 @examples
 @given(shape=rows, seed=seeds)
-def test_quantize(api: Nnapi, dtype: Any, shape: tuple[int, ...], seed: int) -> None:
+def test_quantize(kernels: Nnapi, dtype: Any, shape: tuple[int, ...], seed: int) -> None:
     generator = rng(seed)
-    agree(api, "QUANTIZE", [T(floats(generator, shape))], byte_output(generator, dtype, 0.01, 0.5), version=1)
+    agree(kernels, "QUANTIZE", [T(floats(generator, shape))], byte_output(generator, dtype, 0.01, 0.5), version=1)
 
 
-def test_quantize_ties_and_extremes(api: Nnapi) -> None:
+def test_quantize_ties_and_extremes(kernels: Nnapi) -> None:
     """Ties away from zero; infinities saturate; the zero point is added after rounding."""
     x = np.array([0.25, -0.25, 0.75, -0.75, 1e9, -1e9, np.inf, -np.inf, 0.0, 0.24999999], np.float32)
     want = np.array([4, 2, 5, 1, 127, -128, 127, -128, 3, 3], np.int8)
-    check(api, CODES["QUANTIZE"], [tensor(x)], [tensor(want, 0.5, 3)])
+    check(kernels, CODES["QUANTIZE"], [tensor(x)], [tensor(want, 0.5, 3)])
 
 
 @pytest.mark.parametrize("dtype", BYTES)

@@ -125,20 +125,18 @@ PLAIN_ROW(mul_u8, uint8_t, finish(e, x * y))
 PLAIN_ROW(mul_s8, uint8_t, finish(e, x * y))
 #undef AT
 
-/* The kernel takes what fills its vectors, the plain loop the rest. */
+/* By kernels, which expect usual scales; else one by one. */
 static void add_quantized(ROW_ARGUMENTS) {
   const Elementwise *e = context;
-  size_t done = e->kernels ? e->kernels->q_add(&e->pair, a_data, step_a, b_data, step_b, out_data, count) : 0;
-  add_tables(context, (const uint8_t *)a_data + done * (size_t)step_a, step_a, (const uint8_t *)b_data + done * (size_t)step_b, step_b,
-             (uint8_t *)out_data + done, count - done);
+  if (e->kernels == NULL) add_tables(context, a_data, step_a, b_data, step_b, out_data, count);
+  else e->kernels->q_add(&e->pair, a_data, step_a, b_data, step_b, out_data, count);
 }
 
 static void mul_quantized(ROW_ARGUMENTS) {
   const Elementwise *e = context;
-  size_t done = e->kernels ? e->kernels->q_mul(&e->pair, a_data, step_a, b_data, step_b, out_data, count) : 0;
-  SnnPairRow rest = e->pair.is_signed ? mul_s8 : mul_u8;
-  rest(context, (const uint8_t *)a_data + done * (size_t)step_a, step_a, (const uint8_t *)b_data + done * (size_t)step_b, step_b,
-       (uint8_t *)out_data + done, count - done);
+  if (e->kernels != NULL) e->kernels->q_mul(&e->pair, a_data, step_a, b_data, step_b, out_data, count);
+  else if (e->pair.is_signed) mul_s8(context, a_data, step_a, b_data, step_b, out_data, count);
+  else mul_u8(context, a_data, step_a, b_data, step_b, out_data, count);
 }
 
 static SnnPairRow float_row(int32_t code) {

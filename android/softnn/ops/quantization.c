@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "../kernels.h"
 #include "../numeric.h"
 #include "../shape.h"
 #include "../unary.h"
@@ -10,7 +11,7 @@
 
 typedef struct {
   float scale;
-  int32_t zero_point, lo, hi;
+  SnnQRange range;
 } Quantize;
 
 static int validate_quantize(SnnNode *node) {
@@ -28,28 +29,15 @@ static int prepare_quantize(SnnNode *node) {
   Quantize *q = snn_params(node, sizeof *q);
   if (q == NULL) return SNN_NO_MEMORY;
   q->scale = out->scale;
-  q->zero_point = out->zero_point;
-  snn_quantized_limits(out->type, &q->lo, &q->hi);
+  q->range.is_signed = out->type == ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED;
+  q->range.zero_point = out->zero_point;
+  snn_quantized_limits(out->type, &q->range.lo, &q->range.hi);
   return SNN_OK;
-}
-
-/* x / scale to the nearest integer, ties away from zero. The quotient is first bounded to what the type can hold with any zero point;
- * NaN becomes 0. */
-static inline int32_t steps(float x, float scale) {
-  float quotient = snn_clampf(x / scale, -1024.0f, 1024.0f);
-  if (quotient != quotient) quotient = 0;
-  int32_t whole = (int32_t)quotient;
-  float rest = quotient - (float)whole;
-  return whole + (rest >= 0.5f) - (rest <= -0.5f);
 }
 
 static void quantize_run(const void *context, const void *in, void *out, size_t count) {
   const Quantize *q = context;
-  const float *restrict from = in;
-  uint8_t *restrict to = out;
-  const float scale = q->scale;
-  const int32_t zero_point = q->zero_point, lo = q->lo, hi = q->hi;
-  for (size_t i = 0; i < count; i++) to[i] = (uint8_t)snn_clamp(steps(from[i], scale) + zero_point, lo, hi);
+  snn_kernels()->f_quantize(in, out, count, q->scale, &q->range);
 }
 
 static int execute_quantize(SnnNode *node) {
