@@ -158,6 +158,11 @@ def float_finish(node: Node, bias: Array | None) -> Callable[[Array, int], Array
     return finish
 
 
+def _finish_item(finish: Callable[[Array, int], Array], item: int, sums: Array, group: int) -> Array:
+    """What `convolve` calls for each group of channels, for one item of the batch."""
+    return finish(sums, item)
+
+
 def hybrid_finish(
     node: Node,
     bias: Array | None,
@@ -239,9 +244,10 @@ def run_convolution(
     require_type(node, values, "type of input 0", np.float32, np.uint8, np.int8, np.int16)
     channels = weights.shape[0]
     if values.dtype == np.float32 and weights.dtype == np.float32:
-        matrices = remembered(node, runtime, lambda: float_matrices(weights, groups), weights.nbytes)
+        in_order = runtime.reference_order
+        matrices = remembered(node, runtime, lambda: float_matrices(weights, groups, in_order), weights.nbytes)
         finish = float_finish(node, bias)
-        return convolve(node, values, axes, matrices, 0, finish, values.dtype, runtime.reference_order)
+        return convolve(node, values, axes, matrices, 0, finish, values.dtype, in_order)
     if values.dtype == np.float32:
         return hybrid_convolution(node, runtime, values, weights, bias, axes, groups)
     source = tensor_in(node, 0)
@@ -256,10 +262,10 @@ def run_convolution(
     return convolve(node, values, axes, laid_out.matrices, zero_point, finish, values.dtype)
 
 
-def float_matrices(weights: Array, groups: int) -> tuple[Array, ...]:
-    """Float weights [O, ...] as one matrix [K, O / groups] per group (a view where it can be)."""
-    flat = weights.reshape(weights.shape[0], -1)
-    return tuple(part.T for part in np.split(flat, groups))
+def float_matrices(weights: Array, groups: int, in_order: bool) -> tuple[Array, ...]:
+    """Float weights [O, ...] as one matrix [K, O / groups] per group: a view for BLAS, a copy for sums in order."""
+    parts = [part.T for part in np.split(weights.reshape(weights.shape[0], -1), groups)]
+    return tuple(np.ascontiguousarray(part) if in_order else part for part in parts)
 
 
 def remembered(node: Node, runtime: Runtime, build: Callable[[], Any], size: int) -> Any:
@@ -284,7 +290,7 @@ def hybrid_convolution(
     if per_channel:
         finish = hybrid_finish(node, bias, scales, row_scales, zero_points, laid_out.sums)
     else:
-        finish = hybrid_finish(node, bias, np.float32(1), row_scales * scales[0], zero_points, laid_out.sums)
+        finish = hybrid_finish(node, bias, np.float32([1]), row_scales * scales[0], zero_points, laid_out.sums)
     fill_rows = [
         convolve(
             node,
@@ -292,7 +298,7 @@ def hybrid_convolution(
             axes,
             laid_out.matrices,
             int(zero_points[n]),
-            lambda sums, _, n=n: finish(sums, n),
+            partial(_finish_item, finish, n),
             values.dtype,
         )
         for n in range(values.shape[0])
@@ -336,7 +342,7 @@ def depthwise_conv_2d(node: Node, inputs: Sequence[Array | None], runtime: Runti
                 axes,
                 laid_out.matrices[0],
                 int(zero_points[n]),
-                lambda sums, _, n=n: finish(sums, n),
+                partial(_finish_item, finish, n),
                 values.dtype,
             )
             for n in range(values.shape[0])
@@ -360,6 +366,26 @@ def lay_out_taps(taps: Array, offset: int, largest: int) -> Weights:
 
 #: Elements of one block of depthwise outputs: input, sums and product of a block share the second-level cache.
 DEPTHWISE_ELEMENTS = 1 << 16
+
+
+#: Below this many channels whole rows of pixels go through one loop, against repeated weights.
+NARROW_DEPTH = 64
+
+
+def _sum_rows(block: Array, axes: Sequence[Axis], taps: Array, rows: int) -> Array:
+    """The sums of `depthwise` for few channels and a horizontal stride of 1; block [rows, width * channels]."""
+    vertical, horizontal = axes
+    depth, length = taps.shape[2], horizontal.out * taps.shape[2]
+    repeated = np.tile(taps.reshape(-1, depth), horizontal.out)
+    sums = np.zeros((rows, length), taps.dtype)
+    product = np.empty_like(sums)
+    for tap, weights in enumerate(repeated):
+        y, x = divmod(tap, horizontal.kernel)
+        top, left = y * vertical.dilation, x * horizontal.dilation * depth
+        window = block[top : top + (rows - 1) * vertical.stride + 1 : vertical.stride, left : left + length]
+        np.multiply(window, weights, out=product)
+        sums += product
+    return sums
 
 
 def depthwise(
@@ -386,6 +412,7 @@ def depthwise(
     compute = taps.dtype
     step = max(1, DEPTHWISE_ELEMENTS // (horizontal.out * channels))
     across = (horizontal.out - 1) * horizontal.stride + 1
+    narrow = multiplier == 1 and horizontal.stride == 1 and depth < NARROW_DEPTH
     for n in range(values.shape[0]):
         padded = pad_spatial(values[n : n + 1], axes, fill)[0]
         for start in range(0, vertical.out, step):
@@ -394,6 +421,11 @@ def depthwise(
             first = start * vertical.stride
             reach = down + (vertical.kernel - 1) * vertical.dilation
             block = padded[first : first + reach].astype(compute, copy=False)
+            if narrow:
+                sums = _sum_rows(block.reshape(reach, -1), axes, taps, rows)
+                done = finish(sums.reshape(rows * horizontal.out, channels), n)
+                result[n, start : start + rows] = done.reshape(rows, horizontal.out, channels)
+                continue
             sums = np.zeros((rows, horizontal.out, depth, multiplier), compute)
             product = np.empty_like(sums)
             for y in range(vertical.kernel):

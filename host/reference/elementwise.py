@@ -243,13 +243,13 @@ _ORDERED = (np.float32, np.float16, np.uint8, np.int8, np.int16, np.int32, np.in
 @kernel("MAXIMUM", "STABLEHLO_MAXIMUM")
 def maximum(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """The larger of both; quantised tensors are compared by their stored numbers. A NaN in input 0 gives input 1."""
-    return [_plain(node, inputs, lambda a, b: np.where(a > b, a, b), *_ORDERED)]
+    return [_plain(node, inputs, lambda a, b: np.asarray(np.where(a > b, a, b)), *_ORDERED)]
 
 
 @kernel("MINIMUM", "STABLEHLO_MINIMUM")
 def minimum(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """The smaller of both; quantised tensors are compared by their stored numbers. A NaN in input 0 gives input 1."""
-    return [_plain(node, inputs, lambda a, b: np.where(a < b, a, b), *_ORDERED)]
+    return [_plain(node, inputs, lambda a, b: np.asarray(np.where(a < b, a, b)), *_ORDERED)]
 
 
 @kernel("STABLEHLO_ADD")

@@ -125,7 +125,7 @@ def log_of_at_least_one(values: Int64, input_bits: int, output_bits: int) -> Int
     accumulator_bits = output_bits + 1
     log_2, sqrt_sqrt_half, sqrt_half = 1488522236, 1805811301, 1518500250
     alpha_n, alpha_d, alpha_i, alpha_f = 117049297, 127690142, 1057819769, 638450708
-    quarter = rounding_divide_by_pot(np.int64(536870912), accumulator_bits)
+    quarter = rounding_divide_by_pot(np.asarray(536870912), accumulator_bits)
     headroom_a = leading_zeros(values)
     scaled_a = shift_left(values, headroom_a - 1)
     mantissa_a = shift_left(multiply(scaled_a, sqrt_half), 1)
@@ -157,8 +157,8 @@ def inverse_square_root(value: int) -> tuple[int, int]:
     pairs = (32 - value.bit_length() - 1) // 2 - 1
     shift -= pairs
     value <<= 2 * pairs
-    half_input = rounding_divide_by_pot(np.int64(value >> 1), 1)
-    x = np.int64(1 << 28)
+    half_input = rounding_divide_by_pot(np.asarray(value >> 1), 1)
+    x: Int64 = np.asarray(1 << 28)
     for _ in range(5):
         cube = shift_left(multiply(multiply(x, x), x), 6)
         x = shift_left(multiply(x, (1 << 28) + (1 << 27)) - multiply(half_input, cube), 3)

@@ -95,7 +95,9 @@ def multiply_with_ties_up(values: Int64, multiplier: Multiplier) -> Int64:
     """As MultiplyByQuantizedMultiplier with ties of the last shift upward: how the optimised matrix library rounds."""
     left, right = np.maximum(multiplier.exponent, 0), np.maximum(-multiplier.exponent, 0)
     high = saturating_doubling_high_multiply(wrap32(values << left), multiplier.significand)
-    return (high + (np.left_shift(np.int64(1), right) >> 1)) >> right
+    halves = (np.asarray(1, np.int64) << right) >> 1
+    result: Int64 = np.right_shift(high + halves, right)
+    return result
 
 
 def multiply_int64_accumulator(values: Int64, multiplier: Multiplier) -> Int64:

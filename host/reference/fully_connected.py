@@ -59,12 +59,23 @@ def fully_connected(node: Node, inputs: Sequence[Array | None], runtime: Runtime
     rows = values.reshape(-1, width)
     require_type(node, values, "type of input 0", np.float32, np.uint8, np.int8, np.int16)
     if values.dtype == np.float32 and weights.dtype == np.float32:
-        result: Array = float_finish(node, bias)(product(rows, weights.T, runtime.reference_order), 0)
+        result: Array = float_finish(node, bias)(_float_sums(node, runtime, rows, weights), 0)
     elif values.dtype == np.float32:
         result = _hybrid(node, runtime, rows, weights, bias)
     else:
         result = _quantized(node, runtime, rows, weights, bias)
     return [result.reshape(shape)]
+
+
+def _float_sums(node: Node, runtime: Runtime, rows: Array, weights: Array) -> Array:
+    if not runtime.reference_order:
+        return rows @ weights.T
+
+    def build() -> Array:
+        return np.ascontiguousarray(weights.T)
+
+    matrix = runtime.memo(node, "weights", build, weights.nbytes) if from_constants(node, 1) else build()
+    return product(rows, matrix, in_order=True)
 
 
 def _output_shape(node: Node, values: Array, units: int, width: int) -> tuple[int, ...]:

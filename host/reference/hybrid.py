@@ -34,8 +34,8 @@ def quantize_rows_symmetric(rows: Float32) -> tuple[NDArray[np.int8], Float32]:
         return rows.astype(np.int8), np.ones(rows.shape[0], np.float32)
     largest = np.abs(rows).max(axis=1)
     empty = largest == 0
-    span = np.where(empty, np.float32(1), largest)
-    inverse = np.float32(127) / span
+    span: Float32 = np.where(empty, np.float32(1), largest)
+    inverse: Float32 = (np.float32(127) / span).astype(np.float32)
     numbers = np.clip(_round_row_tails(rows * inverse[:, None]), -127, 127).astype(np.int8)
     return numbers, np.where(empty, np.float32(1), span / np.float32(127)).astype(np.float32)
 

@@ -10,9 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
 from nnapi_toolkit.delegate.graph import Node
-from nnapi_toolkit.reference.base import Array, Runtime, fail, kernel, operand, optional, require_shape, require_type, tensor_in
+from nnapi_toolkit.reference.base import (
+    Array,
+    Runtime,
+    fail,
+    kernel,
+    operand,
+    optional,
+    require_shape,
+    require_type,
+    tensor_in,
+)
 from nnapi_toolkit.reference.quantized import TANH, scale_of
 from nnapi_toolkit.reference.recurrent import (
     Float32,

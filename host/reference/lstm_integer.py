@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
 from nnapi_toolkit.delegate.graph import Node
 from nnapi_toolkit.reference.base import Array, fail, operand, optional, require_shape, tensor_in
 from nnapi_toolkit.reference.fixed_functions import inverse_square_root, logistic, multiply, shift_left, tanh

@@ -66,7 +66,7 @@ def average_pool_2d(node: Node, inputs: Sequence[Array | None], runtime: Runtime
     sums = _fold(pad_spatial(values, axes, 0), axes, _empty(values, axes, np.int32), np.add)
     half = (counts // 2).astype(np.int32)
     if values.dtype == np.uint8:
-        means = (sums + half) // counts.astype(np.int32)
+        means: Array = (sums + half) // counts.astype(np.int32)
     else:
         means = truncating_divide(sums + np.where(sums > 0, half, -half), counts.astype(np.int32))
     limits = quantized_range(node, node.output(0), activation, values.dtype)

@@ -9,14 +9,23 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nnapi_toolkit.delegate.graph import Node
 from nnapi_toolkit.reference.activation import logistic_of
-from nnapi_toolkit.reference.base import Array, Runtime, fail, kernel, operand, optional, require_shape, require_type, tensor_in
+from nnapi_toolkit.reference.base import (
+    Array,
+    Runtime,
+    fail,
+    kernel,
+    operand,
+    optional,
+    require_shape,
+    require_type,
+    tensor_in,
+)
 from nnapi_toolkit.reference.fixed_point import Multiplier, multiply_by_quantized_multiplier, wrap32
 from nnapi_toolkit.reference.hybrid import quantize_rows_asymmetric, quantize_rows_symmetric
 from nnapi_toolkit.reference.quantized import activate_float, scale_of, zero_point_of
+from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
 Product = Callable[[Float32], Float32]

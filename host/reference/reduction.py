@@ -139,7 +139,7 @@ def extreme(values: Array, axes: tuple[int, ...], largest: bool) -> Array:
     info: Any = np.finfo(values.dtype) if values.dtype.kind == "f" else np.iinfo(values.dtype)
     start = info.min if largest else info.max
     if values.dtype.kind == "f":
-        function = np.fmax if largest else np.fmin
+        function: np.ufunc = np.fmax if largest else np.fmin
     else:
         function = np.maximum if largest else np.minimum
     return np.asarray(function.reduce(values, axis=axes, initial=start))

@@ -25,9 +25,9 @@ def scatter_nd(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> 
         fail(node, "shape of input 0 (indices)", list(indices.shape), f"of a last dimension of at most {len(shape)}")
     if updates.shape != (*indices.shape[:-1], *shape[depth:]):
         fail(node, "shape of input 1 (updates)", list(updates.shape), f"{[*indices.shape[:-1], *shape[depth:]]}")
-    where = tuple(check_indices(node, indices[..., i], shape[i], "input 0 (indices)") for i in range(depth))
+    where: Any = tuple(check_indices(node, indices[..., i], shape[i], "input 0 (indices)") for i in range(depth))
     result = np.zeros(shape, updates.dtype)
-    np.add.at(result, where if where else (...,), updates)
+    np.add.at(result, where or np.s_[...], updates)
     return [result]
 
 
@@ -45,7 +45,7 @@ def sparse_to_dense(node: Node, inputs: Sequence[Array | None], runtime: Runtime
     if values.ndim and values.size != rows.shape[0]:
         fail(node, "elements of input 2 (values)", values.size, f"1 or {rows.shape[0]}")
     result = np.full(shape, default.reshape(-1)[0], values.dtype)
-    where = tuple(check_indices(node, rows[:, i], shape[i], "input 0 (indices)") for i in range(len(shape)))
+    where: Any = tuple(check_indices(node, rows[:, i], shape[i], "input 0 (indices)") for i in range(len(shape)))
     result[where] = values.reshape(-1) if values.ndim else values
     return [result]
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-
 from nnapi_toolkit.reference.base import Array
 
-#: Elements of one block of sums in the reference's order: sums and product stay in the first-level cache.
-ORDERED_ELEMENTS = 1 << 13
+#: Elements of one block of partial sums: with the products of a step it should stay in the first-level cache.
+SUM_ELEMENTS = 1 << 13
+
+#: Elements of one block of products: it should stay in the second-level cache.
+PRODUCT_ELEMENTS = 1 << 17
+
+#: Matrices of fewer columns go faster with the rows along the fast axis.
+NARROW = 48
 
 
 def product_in_order(left: Array, right: Array) -> Array:
@@ -17,16 +22,31 @@ def product_in_order(left: Array, right: Array) -> Array:
     [M, N] per step.
     """
     rows, depth, columns = left.shape[0], left.shape[1], right.shape[1]
-    result = np.zeros((rows, columns), left.dtype)
-    step = max(1, ORDERED_ELEMENTS // max(1, columns))
+    if depth == 0 or rows == 0 or columns == 0:
+        return np.zeros((rows, columns), left.dtype)
+    if columns < NARROW and rows > columns:
+        return _narrow(left, right)
+    result = np.empty((rows, columns), left.dtype)
+    step = max(1, PRODUCT_ELEMENTS // (columns * depth))
     right = np.ascontiguousarray(right)
     for start in range(0, rows, step):
         block = np.ascontiguousarray(left[start : start + step].T)
-        sums = result[start : start + step]
+        result[start : start + step] = sum_in_order(block[:, :, None] * right[:, None, :])
+    return result
+
+
+def _narrow(left: Array, right: Array) -> Array:
+    rows, depth, columns = left.shape[0], left.shape[1], right.shape[1]
+    result = np.empty((rows, columns), left.dtype)
+    step = max(1, SUM_ELEMENTS // columns)
+    for start in range(0, rows, step):
+        block = np.ascontiguousarray(left[start : start + step].T)
+        sums = np.zeros((columns, block.shape[1]), left.dtype)
         product = np.empty_like(sums)
         for k in range(depth):
-            np.multiply(block[k][:, None], right[k], out=product)
-            sums += product
+            np.multiply(right[k][:, None], block[k], out=product)
+            np.add(sums, product, out=sums)
+        result[start : start + step] = sums.T
     return result
 
 

@@ -43,7 +43,8 @@ def table_16bit(
     out_high = scale_out * dtype(32767 - output_zero_point)
     step = (high - low) / dtype(512)
     inverse = dtype(65536) / (out_high - out_low)
-    positions = np.arange(513).astype(dtype) * step
+    positions: NDArray[Any] = np.arange(513).astype(dtype)
+    positions = positions * step
     samples = _call(function, low + positions, dtype) * inverse
     middles = round_half_away(_call(function, low + positions[:512] + step / dtype(2), dtype) * inverse)
     rounded = round_half_away(samples)

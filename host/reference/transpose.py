@@ -31,7 +31,7 @@ def reverse_v2(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> 
     axes = [axis_of(node, int(axis), values.ndim) for axis in given.reshape(-1)]
     if len(set(axes)) != len(axes):
         fail(node, "input 1 (axis)", axes, "without repeats")
-    return [np.ascontiguousarray(np.flip(values, axes))]
+    return [np.ascontiguousarray(np.flip(values, tuple(axes)))]
 
 
 @kernel("REVERSE_SEQUENCE")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from nnapi_toolkit.delegate.graph import Graph
 from nnapi_toolkit.reference.executor import ReferenceExecutor
+
 from tests.conftest import Golden, catalogue, model_names, model_path
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.differential.litert import COMPARED, T, compare, examples, floats, integers, rng, run_litert, run_ours
+from tests.differential.litert import COMPARED, T, compare, examples, floats, rng, run_litert, run_ours
 from tests.modelbuilder import ModelBuilder
 
 SEED = st.integers(0, 2**32)
