@@ -143,6 +143,12 @@ class Difference:
     equal: bool
     within: bool
 
+    def explain(self) -> str:
+        """The statistics as one line of text."""
+        snr = "no noise" if self.snr_db is None else f"SNR {self.snr_db:.1f} dB"
+        steps = "" if self.steps is None else f", {self.steps} steps"
+        return f"max abs {self.max_abs:.3g}, rmse {self.rmse:.3g}, {snr}, cosine {self.cosine:.6f}{steps}"
+
     def to_json(self) -> dict[str, Any]:
         """The stable form that `nnapi verify --json` prints per output."""
         return {

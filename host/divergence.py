@@ -26,6 +26,14 @@ from nnapi_toolkit.transfers import from_device, to_device
 #: Number of the program that trials are loaded under; partitions count from 0.
 _TRIAL = 1023
 
+#: Causes of a `Finding`, in words.
+CAUSES = {
+    "node": "on the reference's inputs, alone, it exceeds the bound as well: the error is its own",
+    "accumulated": "alone, on the reference's inputs, it is within the bound: errors of earlier nodes have added up",
+    "called": "parts of the subgraphs that it calls are delegated: the error comes from there",
+    "cpu": "it runs on the CPU reference: a small error of the device in its inputs became large",
+}
+
 Values = dict[int, Array]
 Progress = Callable[[str, int, int], None]
 
@@ -96,6 +104,12 @@ class Finding:
     inputs: Values
     expected: Values
     actual: Values
+
+    def explain(self) -> str:
+        """The finding as one line of text."""
+        where = "on the CPU" if self.partition is None else f"in partition {self.partition}"
+        worst = max(self.differences, key=lambda difference: difference.max_abs)
+        return f"node {self.index} ({self.op}) {where}, tensor {self.tensor} '{self.name}': {worst.explain()}; {CAUSES[self.cause]}"
 
     def to_json(self) -> dict[str, Any]:
         """The value of "node"."""

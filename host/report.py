@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nnapi_toolkit.delegate.partition import Plan
+from nnapi_toolkit.divergence import CAUSES
 from nnapi_toolkit.failures import Failure
 from nnapi_toolkit.session import Session
 from rich.console import Console
@@ -204,12 +205,6 @@ def print_verification(result: dict[str, Any]) -> None:
 
 
 _COLUMNS = (">max abs", ">rmse", ">SNR", ">cosine", ">steps", "verdict")
-_CAUSES = {
-    "node": "on the reference's inputs, alone, it exceeds the bound as well: the error is its own",
-    "accumulated": "alone, on the reference's inputs, it is within the bound: errors of earlier nodes have added up",
-    "called": "parts of the subgraphs that it calls are delegated: the error comes from there",
-    "cpu": "it runs on the CPU reference: a small error of the device in its inputs became large",
-}
 
 
 def _statistics(row: dict[str, Any]) -> tuple[str, ...]:
@@ -226,7 +221,7 @@ def print_finding(node: dict[str, Any]) -> None:
         f"first over the bound: node {node['index']} ({node['op']}) in {where}, tensor {node['tensor']['index']} "
         f"'{escape(node['tensor']['name'])}', in run {node['run']} ({node['trials']} programs tried)"
     )
-    console.print(f"  {_CAUSES[node['cause']]}")
+    console.print(f"  {CAUSES[node['cause']]}")
     out = table("", "", "output", *_COLUMNS)
     for label, rows in (("in place", node["outputs"]), ("alone", node["alone"])):
         for row in rows:

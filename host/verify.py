@@ -50,6 +50,22 @@ class Verification:
         """True when every output of every run is within the bound, and every node that was looked at alone."""
         return self.outputs_within and all(node.within for node in self.nodes or ())
 
+    def explain(self) -> str:
+        """What exceeds the bound, as text of a few lines; "within the bound" where nothing does."""
+        lines = [
+            f"run {number}, output '{output.name}': {output.explain()}"
+            for number, run in enumerate(self.runs)
+            for output in run
+            if not output.within
+        ]
+        alone = [node for node in self.nodes or () if not node.within]
+        lines += [f"node {node.index} ({node.op}) alone exceeds the bound" for node in alone]
+        if not lines:
+            return f"{self.device} is within the bound"
+        if self.node is not None:
+            lines.append(f"first over the bound: {self.node.explain()}")
+        return f"{self.device} differs from the CPU reference\n  " + "\n  ".join(lines)
+
     def to_json(self) -> dict[str, Any]:
         """The stable form of `nnapi verify --json`."""
         return {
