@@ -27,7 +27,9 @@ def scatter_nd(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> 
         fail(node, "shape of input 1 (updates)", list(updates.shape), f"{[*indices.shape[:-1], *shape[depth:]]}")
     where: Any = tuple(check_indices(node, indices[..., i], shape[i], "input 0 (indices)") for i in range(depth))
     result = np.zeros(shape, updates.dtype)
-    np.add.at(result, where or np.s_[...], updates)
+    if not where:  # index tuples of no numbers: each names the whole result
+        where = ...
+    np.add.at(result, where, updates)
     return [result]
 
 
