@@ -52,7 +52,8 @@ def sequence_lstm(type_: str, states: bool = False) -> Form:
 def bidirectional_lstm(type_: str, states: bool = False) -> Form:
     none = omitted(like(type_, 1).type.type)
     options = [scalar(4), number(type_, 0), number(type_, 0), scalar(True), scalar(False)]
-    operands = [like(type_, 1, 4, 3), *lstm_cell(type_), *lstm_cell(type_), *[like(type_, 1, 2)] * 4, *[none] * 9, *options, *[none] * 8]
+    operands = [like(type_, 1, 4, 3), *lstm_cell(type_), *lstm_cell(type_), *[like(type_, 1, 2)] * 4]
+    operands += [*[none] * 9, *options, *[none] * 8]
     return operands, [like(type_, 1, 4, 4), *([like(type_, 1, 2)] * 4 if states else [])]
 
 
@@ -102,8 +103,10 @@ OPERATIONS: list[tuple[str, int, str, Callable[[str], Form]]] = [
     ("EMBEDDING_LOOKUP", 7, "f32 1 i32 3 u8 3 f16 4 s8 4", lambda t: ([ints([0]), like(t, 2, 2)], [like(t, 1, 2)])),
     ("HASHTABLE_LOOKUP", 10, "f32 1 i32 1 u8 1",
      lambda t: ([ints([0]), ints([0, 1]), like(t, 2, 2)], [like(t, 1, 2), like("u8", 1, scale=1)])),
-    ("LSH_PROJECTION", 15, "f32 1 i32 1 u8 1 f16 3", lambda t: ([like("f32", 2, 3), like(t, 2), like("f32", 2), scalar(2)], [like("i32", 6)])),
-    ("LSH_PROJECTION sparse", 15, "f32 3 i32 3 u8 3", lambda t: ([like("f32", 2, 3), like(t, 2), omitted(3), scalar(3)], [like("i32", 2)])),
+    ("LSH_PROJECTION", 15, "f32 1 i32 1 u8 1 f16 3",
+     lambda t: ([like("f32", 2, 3), like(t, 2), like("f32", 2), scalar(2)], [like("i32", 6)])),
+    ("LSH_PROJECTION sparse", 15, "f32 3 i32 3 u8 3",
+     lambda t: ([like("f32", 2, 3), like(t, 2), omitted(3), scalar(3)], [like("i32", 2)])),
     ("LSTM", 16, "f32 1 f16 3", lstm),
     ("LSTM with normalisation", 16, "f32 3 f16 3", lambda t: lstm(t, *[omitted(like(t, 1).type.type)] * 4)),
     ("RESHAPE", 22, "f32 1 u8 1 f16 3 s8 4 i32 6", lambda t: ([like(t, 4), ints([2, 2])], [like(t, 2, 2)])),
@@ -114,7 +117,8 @@ OPERATIONS: list[tuple[str, int, str, Callable[[str], Form]]] = [
     ("RNN", 24, "f32 1 f16 3", lambda t: ([*rnn(t, 1), scalar(0)], [like(t, 1, 2)] * 2)),
     ("SPACE_TO_DEPTH", 26, "f32 1 u8 1 f16 3 s8 4", lambda t: image(t, scalar(2), out=(1, 2, 2, 16))),
     ("SVDF", 27, "f32 1 f16 3",
-     lambda t: ([like(t, 1, 3), like(t, 2, 3), like(t, 2, 4), like(t, 2), like(t, 1, 8), scalar(1), scalar(0)], [like(t, 1, 8), like(t, 1, 2)])),
+     lambda t: ([like(t, 1, 3), like(t, 2, 3), like(t, 2, 4), like(t, 2), like(t, 1, 8), scalar(1), scalar(0)],
+                [like(t, 1, 8), like(t, 1, 2)])),
     ("BATCH_TO_SPACE_ND", 29, "f32 2 u8 2 f16 3 s8 4", lambda t: ([like(t, 4, 1, 1, 1), ints([2, 2])], [like(t, 1, 2, 2, 1)])),
     ("MEAN", 31, "f32 2 u8 2 f16 3 s8 4", lambda t: ([like(t, 2, 3), ints([1]), scalar(0)], [like(t, 2)])),
     ("PAD", 32, "f32 2 u8 2 f16 3 s8 4", lambda t: ([like(t, 2), ints(np.array([[1, 1]]))], [like(t, 4)])),
@@ -127,7 +131,8 @@ OPERATIONS: list[tuple[str, int, str, Callable[[str], Form]]] = [
     ("TRANSPOSE", 37, "f32 2 u8 2 f16 3 s8 4", lambda t: ([like(t, 2, 3), ints([1, 0])], [like(t, 3, 2)])),
     ("ARGMAX", 39, "f32 3 f16 3 i32 3 u8 3 s8 4", arg),
     ("ARGMIN", 40, "f32 3 f16 3 i32 3 u8 3 s8 4", arg),
-    ("AXIS_ALIGNED_BBOX_TRANSFORM", 41, "f32 3 f16 3", lambda t: ([like(t, 2, 4), like(t, 2, 4), ints([0, 0]), like(t, 1, 2)], [like(t, 2, 4)])),
+    ("AXIS_ALIGNED_BBOX_TRANSFORM", 41, "f32 3 f16 3",
+     lambda t: ([like(t, 2, 4), like(t, 2, 4), ints([0, 0]), like(t, 1, 2)], [like(t, 2, 4)])),
     ("AXIS_ALIGNED_BBOX_TRANSFORM quantised", 41, "u8 3 s8 4",
      lambda t: ([box(t, 2, 4), like(t, 2, 4), ints([0, 0]), box(t, 1, 2)], [box(t, 2, 4)])),
     ("BIDIRECTIONAL_SEQUENCE_LSTM", 42, "f32 3 f16 3", bidirectional_lstm),
@@ -139,17 +144,19 @@ OPERATIONS: list[tuple[str, int, str, Callable[[str], Form]]] = [
                 [like(t, 3), box(t, 3, 4), like("i32", 3), like("i32", 3)])),
     ("CHANNEL_SHUFFLE", 46, "f32 3 f16 3 u8 3 s8 4", lambda t: ([like(t, 4), scalar(2), scalar(0)], [like(t, 4)])),
     ("DETECTION_POSTPROCESSING", 47, "f32 3 f16 3",
-     lambda t: ([like(t, 1, 3, 2), like(t, 1, 3, 4), like(t, 3, 4), *[number(t, 1)] * 4, scalar(False), scalar(2), scalar(1), scalar(1),
-                 number(t, 0.5), number(t, 0.5), scalar(False)],
+     lambda t: ([like(t, 1, 3, 2), like(t, 1, 3, 4), like(t, 3, 4), *[number(t, 1)] * 4, scalar(False), scalar(2), scalar(1),
+                 scalar(1), number(t, 0.5), number(t, 0.5), scalar(False)],
                 [like(t, 1, 2), like(t, 1, 2, 4), like("i32", 1, 2), like("i32", 1)])),
     *[(name, code, "b8 3 f32 3 f16 3 i32 3 u8 3 s8 4", pair)
-      for name, code in [("EQUAL", 48), ("GREATER", 53), ("GREATER_EQUAL", 54), ("LESS", 58), ("LESS_EQUAL", 59), ("NOT_EQUAL", 68)]],
+      for name, code in [("EQUAL", 48), ("GREATER", 53), ("GREATER_EQUAL", 54)]],
+    *[(name, code, "b8 3 f32 3 f16 3 i32 3 u8 3 s8 4", pair)
+      for name, code in [("LESS", 58), ("LESS_EQUAL", 59), ("NOT_EQUAL", 68)]],
     ("EXPAND_DIMS", 50, "f32 3 f16 3 i32 3 u8 3 s8 4", lambda t: ([like(t, 2), scalar(0)], [like(t, 1, 2)])),
     ("GATHER", 51, "f32 3 f16 3 i32 3 u8 3 s8 4", lambda t: ([like(t, 2), scalar(0), ints([1])], [like(t, 1)])),
     ("GENERATE_PROPOSALS", 52, "f32 3 f16 3 u8 3 s8 4",
      lambda t: ([like(t, 1, 2, 2, 1), like(t, 1, 2, 2, 4),
-                 tensor(np.zeros((1, 4), np.int16), 0.125) if t in ("u8", "s8") else like(t, 1, 4), box(t, 1, 2), number(t, 1), number(t, 1),
-                 scalar(-1), scalar(-1), number(t, 0.5), number(t, 1), scalar(False)],
+                 tensor(np.zeros((1, 4), np.int16), 0.125) if t in ("u8", "s8") else like(t, 1, 4), box(t, 1, 2),
+                 number(t, 1), number(t, 1), scalar(-1), scalar(-1), number(t, 0.5), number(t, 1), scalar(False)],
                 [like(t, 4), box(t, 4, 4), like("i32", 4)])),
     ("HEATMAP_MAX_KEYPOINT", 56, "f32 3 f16 3 u8 3 s8 4",
      lambda t: ([like(t, 1, 2, 2, 1), box(t, 1, 4), scalar(False)], [like(t, 1, 1), box(t, 1, 1, 2)])),
