@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -290,7 +291,7 @@ def hybrid_convolution(
     if per_channel:
         finish = hybrid_finish(node, bias, scales, row_scales, zero_points, laid_out.sums)
     else:
-        finish = hybrid_finish(node, bias, np.float32([1]), row_scales * scales[0], zero_points, laid_out.sums)
+        finish = hybrid_finish(node, bias, np.ones(1, np.float32), row_scales * scales[0], zero_points, laid_out.sums)
     fill_rows = [
         convolve(
             node,

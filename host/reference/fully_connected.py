@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from nnapi_toolkit.delegate.graph import Node
+from nnapi_toolkit.delegate.tensor import BlockQuantization
 from nnapi_toolkit.reference.base import (
     Array,
     Runtime,
@@ -27,13 +28,14 @@ from nnapi_toolkit.reference.convolution import Weights, check_bias, float_finis
 from nnapi_toolkit.reference.fixed_point import round_half_away, wrap32
 from nnapi_toolkit.reference.hybrid import quantize_rows_asymmetric, quantize_rows_symmetric
 from nnapi_toolkit.reference.quantized import (
+    NONE,
     activate_float,
     quantized_range,
     scale_of,
     scale_or_zero,
     zero_point_of,
 )
-from nnapi_toolkit.reference.sums import product
+from nnapi_toolkit.reference.sums import product, sum_in_order
 
 INT32 = 2
 
@@ -118,9 +120,11 @@ def _quantized(node: Node, runtime: Runtime, rows: Array, weights: Array, bias: 
 def _hybrid(node: Node, runtime: Runtime, rows: Array, weights: Array, bias: Array | None) -> Array:
     """Float input, weights of 8 bits or less: each row is quantised by itself."""
     options = node.operator.options
-    laid_out = _weights(node, runtime, weights, 0, 128)
     kernel_tensor = tensor_in(node, 1)
     quantization = kernel_tensor.quantization
+    if quantization is not None and quantization.blocks is not None:
+        return _blockwise(node, quantization.blocks, rows, weights, bias)
+    laid_out = _weights(node, runtime, weights, 0, 128)
     scales = np.asarray(quantization.scale if quantization else (scale_or_zero(kernel_tensor),), np.float32)
     if options.asymmetric_quantize_inputs:
         numbers, row_scales, zero_points = quantize_rows_asymmetric(rows)
@@ -133,3 +137,28 @@ def _hybrid(node: Node, runtime: Runtime, rows: Array, weights: Array, bias: Arr
     if bias is not None:
         result += bias
     return activate_float(result, options.fused_activation_function)
+
+
+def _blockwise(
+    node: Node, blocks: BlockQuantization, rows: Array, weights: Array, bias: Array | None
+) -> Array:
+    """Hybrid with a scale for each block of weights: float32 sums over the blocks' integer sums, in their order."""
+    units, width = weights.shape
+    scales, size = node.subgraph.tensors[blocks.scales].data, blocks.block_size
+    if size < 1 or width % size or blocks.block_shape:
+        fail(node, "block size of input 1 (filter)", blocks.block_shape or size, f"a divisor of the width {width}")
+    count = width // size
+    if scales is None or scales.size != units * count:
+        fail(node, "block scales of input 1 (filter)", None if scales is None else scales.size, units * count)
+    if int(node.operator.options.fused_activation_function) != NONE:
+        fail(node, "fused_activation_function", node.operator.options.fused_activation_function, "NONE with blocks")
+    factors = scales.astype(np.float32).reshape(units, count)
+    numbers, row_scales, zero_points = quantize_rows_asymmetric(rows)
+    left = numbers.reshape(len(rows), count, size).astype(np.float64)
+    right = weights.reshape(units, count, size).astype(np.float64)
+    sums = np.einsum("rbk,ubk->bru", left, right).astype(np.float32)
+    result = sum_in_order(sums * factors.T[:, None, :])
+    of_weights = sum_in_order((right.sum(axis=2).astype(np.float32) * factors).T)
+    result -= zero_points.astype(np.float32)[:, None] * of_weights
+    result *= row_scales[:, None]
+    return result if bias is None else result + bias

@@ -7,7 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.differential.litert import T, compare, examples, floats, integers, quantized, rng, scale
+from tests.differential.litert import (
+    COMPARED,
+    T,
+    compare,
+    examples,
+    floats,
+    integers,
+    quantized,
+    rng,
+    run_litert,
+    run_ours,
+    scale,
+)
+from tests.modelbuilder import ModelBuilder
 
 ATTRIBUTES = dict(
     rows=st.lists(st.integers(1, 3), min_size=1, max_size=3), width=st.integers(1, 40), units=st.integers(1, 7),
@@ -34,6 +47,10 @@ def test_float(rows, width, units, keep, activation, with_bias, seed):
         (np.int16, "int8", False, np.int64),
         (np.int16, "int8", True, np.int64),
         (np.int8, "int4", True, np.int32),
+        (np.int8, "int2", True, np.int32),
+        (np.int16, "int4", True, np.int64),
+        (np.int16, "int16", False, np.int64),
+        (np.int16, "int16", True, np.int64),
     ],
 )
 @examples
@@ -44,8 +61,9 @@ def test_integer(dtype, weights, per_channel, bias_type, rows, width, units, kee
     count = units if per_channel else 1
     scales = np.array([scale(generator) for _ in range(count)], np.float32)
     zero = int(generator.integers(0, 256)) if dtype == np.uint8 else 0
-    if weights == "int4":
-        numbers = generator.integers(-8, 8, (units, width)).astype(np.int8)
+    narrow = {"int4": 8, "int2": 2}.get(weights)
+    if narrow:
+        numbers = generator.integers(-narrow, narrow, (units, width)).astype(np.int8)
     else:
         numbers = integers(generator, np.dtype(weights), (units, width))
     w = T(numbers, dtype=weights, scale=scales, zero_point=[zero] * count, const=True)
@@ -73,3 +91,27 @@ def test_hybrid(weights, asymmetric, per_channel, rows, width, units, keep, acti
     b = T(floats(generator, (units,)), const=True) if with_bias else None
     compare("FULLY_CONNECTED", [T(floats(generator, (*rows, width))), w, b], [T(dtype="float32")], slack=1e-5,
             keep_num_dims=keep, fused_activation_function=activation, asymmetric_quantize_inputs=asymmetric)
+
+
+@examples
+@given(rows=st.integers(1, 3), units=st.integers(1, 7), count=st.integers(1, 4), size=st.sampled_from([32, 64]),
+       with_bias=st.booleans(), seed=st.integers(0, 2**32))  # fmt: skip
+def test_blockwise(rows, units, count, size, with_bias, seed):
+    generator = rng(seed)
+    width = count * size
+    builder = ModelBuilder()
+    x, y = builder.tensor("x", "float32", (rows, width)), builder.tensor("y", "float32", (rows, units))
+    scales = np.exp(generator.uniform(-6, -2, (units, count))).astype(np.float16)
+    s = builder.tensor("scales", "float16", scales.shape, data=scales)
+    numbers = generator.integers(-8, 8, (units, width)).astype(np.int8)
+    blocks = {"details": ("BlockwiseQuantization", {"scales": s, "zero_points": -1, "block_size": size})}
+    w = builder.tensor("w", "int4", numbers.shape, data=numbers, quantization=blocks)
+    b = builder.tensor("b", "float32", (units,), data=floats(generator, (units,))) if with_bias else None
+    builder.op("FULLY_CONNECTED", [x, w, b], [y])
+    model, values = builder.build([x], [y]), [floats(generator, (rows, width))]
+    # The reference resolver of this LiteRT ignores blocks; XNNPACK rounds the scales to bfloat16 and has its own
+    # rounding of the input, so that it agrees only roughly.
+    want = run_litert(model, values, resolver="BUILTIN")[0]
+    magnitudes = np.abs(values[0]) @ (np.abs(numbers).reshape(units, count, size) * scales[..., None]).reshape(units, width).T
+    np.testing.assert_array_less(np.abs(run_ours(model, values)[0] - want), 1e-6 + 0.01 * magnitudes)
+    COMPARED["FULLY_CONNECTED", "float32,int4 blocks"] += 1
