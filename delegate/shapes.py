@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from nnapi_toolkit.delegate.graph import Node, Tensor
-from nnapi_toolkit.schema.enums import Padding, TensorType
+from nnapi_toolkit.schema.enums import LSHProjectionType, Padding, TensorType
 
 Shape = tuple[int, ...]
 Inputs = Sequence[Tensor | None]
@@ -319,6 +319,16 @@ def _embedding(node: Node, inputs: Inputs) -> tuple[Shape, ...]:
     return ((_need(inputs, 0).shape[0], *_need(inputs, 1).shape[1:]),)
 
 
+def _hashtable(node: Node, inputs: Inputs) -> tuple[Shape, ...]:
+    count = _need(inputs, 0).shape[0]
+    return (count, *_need(inputs, 2).shape[1:]), (count,)
+
+
+def _lsh(node: Node, inputs: Inputs) -> tuple[Shape, ...]:
+    hashes, bits = _need(inputs, 0).shape
+    return ((hashes if node.options.type == LSHProjectionType.SPARSE else hashes * bits,),)
+
+
 def _range(node: Node, inputs: Inputs) -> tuple[Shape, ...] | None:
     parts = [t.data if t is not None and t.is_constant else None for t in inputs]
     if any(p is None for p in parts):
@@ -380,6 +390,8 @@ _RULES: dict[str, InferFunction] = {
     "TOPK_V2": _topk,
     "ONE_HOT": _one_hot,
     "EMBEDDING_LOOKUP": _embedding,
+    "HASHTABLE_LOOKUP": _hashtable,
+    "LSH_PROJECTION": _lsh,
     "RANGE": _range,
     "SHAPE": lambda node, inputs: ((len(_need(inputs, 0).shape),),),
     "RANK": lambda node, inputs: ((),),

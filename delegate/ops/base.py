@@ -242,7 +242,9 @@ class Case:
 
     def same_type(self, operand: Operand, other: Operand) -> None:
         """Refuses unless both tensors have the same TFLite type (float16 constants count as float32)."""
-        if self.code(operand) != self.code(other):
+        widened = TensorType.FLOAT16 in (operand.tensor.type, other.tensor.type)
+        same = self.code(operand) == self.code(other)
+        if not same or (operand.tensor.type != other.tensor.type and not widened):
             self.refuse(
                 "operand-type",
                 operand,

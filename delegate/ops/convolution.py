@@ -164,7 +164,10 @@ def lower_weights(
             kind = np.float16 if case.code(x) == OperandCode.TENSOR_FLOAT16 else np.float32
             return source, filter_, builder.constant(np.zeros(count, kind), case.code(x))
         if bias.tensor.type in _EIGHT_BITS:
-            return source, filter_, builder.constant(dequantized(bias), OperandCode.TENSOR_FLOAT32)
+            return source, filter_, builder.constant(dequantized(bias).reshape(count), OperandCode.TENSOR_FLOAT32)
+        if bias.rank != 1 and bias.tensor.data is not None:
+            values = bias.tensor.data.astype(np.float32).reshape(count)
+            return source, filter_, builder.constant(values, OperandCode.TENSOR_FLOAT32)
         return source, filter_, builder.tensor(bias)
     q = weights.tensor.quantization
     assert q is not None
@@ -207,11 +210,10 @@ def optional_bias(case: Case, position: int) -> Operand | None:
 
 
 def check_bias_shape(case: Case, bias: Operand | None, count: int) -> None:
-    """Refuses a bias that is not a vector of the output channels."""
+    """Refuses a bias that is not a vector of the output channels; a constant of another rank is described as one."""
     if bias is not None:
-        case.need(
-            int(np.prod(bias.shape)) == count, "operand-shape", bias, f"of shape {list(bias.shape)}", f"of shape [{count}]"
-        )
+        fits = int(np.prod(bias.shape)) == count and (bias.rank == 1 or bias.is_constant)
+        case.need(fits, "operand-shape", bias, f"of shape {list(bias.shape)}", f"of shape [{count}]")
 
 
 # -- CONV_2D --------------------------------------------------------------------------------------------------------

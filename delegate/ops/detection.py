@@ -77,9 +77,11 @@ def _detection_rule(case: Case) -> None:
         case.need(name in options, "option-value", f"option {name}", "missing", "present")
     classes = scores.shape[2] - int(options["num_classes"])
     case.need(classes == 1, "option-value", "option num_classes", options["num_classes"], "all classes but the background")
-    for position in range(4):
-        case.typed(case.output(position), TensorType.FLOAT32)
-        case.known_shape(case.output(position))
+    most = int(options["max_detections"])
+    for position, shape in enumerate(((1, most, 4), (1, most), (1, most), (1,))):
+        out = case.output(position)
+        case.typed(out, TensorType.FLOAT32)
+        case.need(out.shape == shape, "operand-shape", out, list(out.shape), list(shape))
     case.operation("CAST", case.output(2))
 
 

@@ -144,7 +144,10 @@ def strided_slices(case: Case) -> tuple[list[AxisSlice], list[int | None]]:
     layout: list[int | None] = []
     sparse = len(begins)
     new_axes = sum(1 for i in range(sparse) if o.new_axis_mask >> i & 1 and not o.ellipsis_mask >> i & 1)
-    wide = x.rank - (sparse - new_axes - (1 if o.ellipsis_mask else 0))
+    wide = x.rank - (sparse - new_axes - 1)  # dimensions that an ellipsis stands for
+    ellipses = sum(1 for i in range(sparse) if o.ellipsis_mask >> i & 1)
+    fits = ellipses == 0 or (ellipses == 1 and wide >= 0)
+    case.need(fits, "option-value", "option ellipsis_mask", o.ellipsis_mask, "at most one ellipsis")
     for i in range(sparse):
         if o.ellipsis_mask >> i & 1:
             for _ in range(wide):

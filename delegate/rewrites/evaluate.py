@@ -51,10 +51,25 @@ def evaluate(node: Node, inputs: Inputs, shapes: Sequence[tuple[int, ...]]) -> t
     if not integers:
         return None
     try:
-        value = rule(node, [_value(t) for t in inputs if t is not None])
-    except (ValueError, IndexError, OverflowError):
+        values = [_value(t) for t in inputs if t is not None]
+        if not _is_of_size(name, values, prod(shapes[0])):
+            return None
+        value = rule(node, values)
+    except (ValueError, IndexError, OverflowError, TypeError, ZeroDivisionError):
         return None  # operands that do not go together: left to the kernels, which say so
     return None if value is None or value.shape != tuple(shapes[0]) else (_now(value, node),)
+
+
+def _is_of_size(name: str, values: list[Array], count: int) -> bool:
+    """False where values, not shapes, ask for another number of elements than the file says: nothing large is made by mistake."""
+    if name == "FILL":
+        return prod(int(d) for d in values[0].reshape(-1)) == count
+    if name == "TILE":
+        return values[0].size * prod(int(m) for m in values[1].reshape(-1)) == count
+    if name == "RANGE":
+        start, limit, delta = (int(v.reshape(-1)[0]) for v in values)
+        return len(range(start, limit, delta)) == count
+    return True
 
 
 def _now(value: Array, node: Node) -> Thunk:

@@ -318,6 +318,7 @@ def _pool_table_rule(case: Case) -> None:
     case.same_type(out, x)
     case.known_shape(out)
     case.same_quantization(out, x, "AVERAGE_POOL_2D")
+    case.scaled(out)
     case.positive("stride_w", "stride_h", "filter_width", "filter_height")
     case.need_level(3, "CAST and GATHER")
     need_float32(case)
