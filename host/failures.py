@@ -184,7 +184,7 @@ def report(
         phase=failed.phase,
         error=type(error).__name__,
         code=error.code,
-        message=str(error),
+        message=str(error).partition(". The session is empty now")[0],  # the session sees to that
         nodes=tuple((index, subgraph.operators[index].name) for index in indices),
         names=explain(error.text, failed.program, subgraph, log.lines),
         log=log,
