@@ -96,7 +96,7 @@ def _weak(data: _Bytes, at: int, first: Words, second: Words) -> tuple[Words, Wo
 def _longer(data: _Bytes) -> Words:
     """Rows of more than 64 bytes: blocks of 64 through a state of seven words, the last block from the end."""
     one = np.ones(data.rows.shape[0], np.uint64)
-    x, y = _u(81) * one, _u(81) * _K1 * one + _u(113)
+    x, y = _u(81) * one, _K1 * (_u(81) * one) + _u(113)
     z = _shift_mix(y * _K2 + _u(113)) * _K2
     v, w = (one * _u(0), one * _u(0)), (one * _u(0), one * _u(0))
     x = x * _K2 + data.word(0)

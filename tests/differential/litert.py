@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import pickle
 import subprocess
 import sys
@@ -24,9 +25,9 @@ Array = np.ndarray
 #: Examples that were compared, by (operator, types of its inputs); the coverage table is printed from it.
 COMPARED: Counter[tuple[str, str]] = Counter()
 
-#: The number of examples of each test.
+#: The number of examples of each test; fewer for a quick look.
 examples = settings(
-    max_examples=50,
+    max_examples=int(os.environ.get("NNAPI_TOOLKIT_EXAMPLES", "50")),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )

@@ -23,6 +23,18 @@ def test_float(op, shape, seed):
     compare(op, [T(floats(rng(seed), shape))], [T(dtype="float32")])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+@examples
+@given(shape=SHAPES, seed=SEED)
+def test_elu_beside_the_optimised_kernel(dtype, shape, seed):
+    generator = rng(seed)
+    x, y = T(floats(generator, shape)), T(dtype="float32")
+    if dtype == "int8":
+        x = quantized(generator, np.int8, shape)
+        y = T(dtype="int8", scale=scale(generator), zero_point=zero_point(generator, np.int8))
+    compare("ELU", [x], [y], rel=2e-6, slack=2e-7, resolver="BUILTIN_WITHOUT_DEFAULT_DELEGATES")
+
+
 @pytest.mark.parametrize("op", ["RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1", "HARD_SWISH"])
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16])
 @examples

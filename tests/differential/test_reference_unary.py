@@ -20,6 +20,16 @@ def test_float(op, shape, seed):
     compare(op, [T(floats(rng(seed), shape))], [T(dtype="float32")], slack=1e-7 if op in ("SIN", "COS") else 0)
 
 
+@pytest.mark.parametrize("op", ["CEIL", "ROUND"])
+@examples
+@given(shape=SHAPES, seed=SEED)
+def test_rounding_beside_the_optimised_kernel(op, shape, seed):
+    """These two are not in the reference resolver; half of the values lie midway between integers."""
+    values = floats(rng(seed), shape)
+    values.flat[::2] = np.floor(values.flat[::2]) + np.float32(0.5)
+    compare(op, [T(values)], [T(dtype="float32")], resolver="BUILTIN_WITHOUT_DEFAULT_DELEGATES")
+
+
 @pytest.mark.parametrize("op", ["LOG", "SQRT", "RSQRT"])
 @examples
 @given(shape=SHAPES, seed=SEED)
