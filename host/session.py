@@ -16,6 +16,7 @@ from nnapi_toolkit.delegate.cost import node_cost
 from nnapi_toolkit.delegate.graph import Graph, Tensor
 from nnapi_toolkit.delegate.partition import Step, make_plan
 from nnapi_toolkit.delegate.program import LoweredProgram
+from nnapi_toolkit.delegate.rewrites.folding import freeze_shapes
 from nnapi_toolkit.delegate.target import Target
 from nnapi_toolkit.device import AdbDevice, Device, DeviceSession, open_device
 from nnapi_toolkit.errors import UsageError
@@ -86,7 +87,7 @@ class Session:
     Use as a context manager, or call `close`. Not safe for use from several threads at once.
 
     Attributes:
-        graph: The model.
+        graph: The model, with the shapes that it is planned for.
         plan: What runs where.
         programs: The lowered partitions, by index.
         compile_ns: For each partition, the time that its compilation took on the device.
@@ -117,7 +118,7 @@ class Session:
             DeviceError, ShimError, DriverError: The device, the pushed program or NNAPI failed.
         """
         self.options = options or SessionOptions()
-        self.graph = model if isinstance(model, Graph) else Graph.open(model)
+        self._model = self.graph = model if isinstance(model, Graph) else Graph.open(model)
         self._walks: dict[int, _Walk] = {}
         self._called: dict[tuple[int, int | None], StepStats] = {}  # partitions of called subgraphs, this inference
         self._walked = {0}  # subgraphs whose steps this session runs itself
@@ -162,17 +163,46 @@ class Session:
                 )
             level = self.options.feature_level
         self.options.check_level(remote.choice.level, remote.choice.indices, remote.name)
-        target = Target(
-            level,
-            api_level=remote.session.info.api_level,
-            device_selected=bool(remote.choice.devices),
-            allow_fp16=self.options.allow_fp16,
+        self._plan_and_load(
+            Target(
+                level,
+                api_level=remote.session.info.api_level,
+                device_selected=bool(remote.choice.devices),
+                allow_fp16=self.options.allow_fp16,
+            ),
+            progress,
         )
+
+    def _plan_and_load(self, target: Target, progress: Progress | None = None) -> None:
         self.plan = plan_for_device(self.graph, target, self.options.plan, self._supports)
         self.programs = tuple(self.plan.lower())
         self._walked = walked_subgraphs(self.plan)
         self.compile_ns = [0] * len(self.programs)
         self._persist(lambda: self._load(progress))
+
+    def fit(self, inputs: Sequence[Array]) -> None:
+        """Plans and compiles anew where the model leaves shapes open and the device's programs are for other ones.
+
+        Args:
+            inputs: In the model's order, of shapes that the model allows.
+
+        Raises:
+            UnsupportedError: The shapes contradict an operator, or do not tell the shape of a tensor.
+            DeviceError, ShimError, DriverError: As the constructor.
+        """
+        main = self.graph.subgraphs[0]
+        shapes = {index: value.shape for index, value in zip(main.inputs, inputs)}
+        same = all(main.tensors[index].shape == shape for index, shape in shapes.items())
+        if same or self.remote is None or self.plan.target is None:
+            return
+        remote, target = self.remote, self.plan.target
+        self.graph = freeze_shapes(self._model, shapes)
+        if not remote.lost:
+            for number in sorted(remote.loaded):
+                remote.unload(number)
+        self.fallback.clear()
+        self._plan_and_load(target)
+        self._plan_transfers()
 
     def _supports(self, program: LoweredProgram) -> Sequence[bool]:
         """What the chosen devices take of a program. A driver that fails at the question takes nothing of it."""
@@ -281,20 +311,21 @@ class Session:
     @property
     def input_tensors(self) -> tuple[Tensor, ...]:
         """The model's inputs, in order."""
-        main = self.graph.subgraphs[0]
+        main = self._model.subgraphs[0]
         return tuple(main.tensors[i] for i in main.inputs)
 
     @property
     def output_tensors(self) -> tuple[Tensor, ...]:
         """The model's outputs, in order."""
-        main = self.graph.subgraphs[0]
+        main = self._model.subgraphs[0]
         return tuple(main.tensors[i] for i in main.outputs)
 
     def run(self, inputs: Sequence[Array] | Mapping[str, Array]) -> list[Array]:
         """One inference.
 
         Args:
-            inputs: Arrays in the model's input order, or by tensor name or `input_N`; dtypes and shapes are the model's.
+            inputs: Arrays in the model's input order, or by tensor name or `input_N`; dtypes and shapes are the model's. Where it
+                leaves dimensions open, another shape than the last one's means planning and compiling anew (see `fit`).
 
         Returns:
             Outputs in the model's order.
@@ -304,8 +335,9 @@ class Session:
             DeviceError, ShimError, DriverError: The device side failed. If the program there was lost, the next call
                 starts it again. What the driver failed at is in `failures` too.
         """
-        values = dict(zip(self.graph.subgraphs[0].inputs, check_inputs(self.input_tensors, inputs)))
-        return self.run_values(values)
+        arrays = check_inputs(self.input_tensors, inputs)
+        self.fit(arrays)
+        return self.run_values(dict(zip(self.graph.subgraphs[0].inputs, arrays)))
 
     def run_values(self, values: dict[int, Array]) -> list[Array]:
         """As `run`, from a dict of tensor index to array, which afterwards also holds every tensor that reached the host."""

@@ -165,6 +165,7 @@ class _Run:
 def _examine(
     session: Session, run: _Run, tolerance: Tolerance, per_node: bool, progress: Progress | None
 ) -> tuple[Finding | None, tuple[NodeResult, ...] | None]:
+    session.fit(run.inputs)
     examination = Examination(session, run.inputs, run.state, run.reference_state, tolerance)
     try:
         nodes = tuple(examination.every_node(progress)) if per_node else None

@@ -114,3 +114,16 @@ def test_delegated_parts_of_called_subgraphs_run_on_the_device(name: str, level:
         if name == "text_gru_float" and not main_is_whole:
             assert set(ran) == set(planned), "a partition that is planned never runs"
             assert all(step.count == 24 or step.count == 25 for step in ran.values() if step.subgraph > 0)
+
+
+@pytest.mark.parametrize("device", ["local", "virtual", "local,fl=2"])
+def test_an_open_batch_is_planned_for_as_it_comes(device: str) -> None:
+    """Batches of 1, 3 and 5, and back again: each shape is planned and compiled, and stays delegated."""
+    if "dynamic_batch" not in model_names():
+        pytest.skip("no shared models")
+    with Session(model_path("dynamic_batch"), device) as session:
+        first = session.summary()["delegated_nodes"]
+        assert first > 0
+        for _ in range(2):
+            assert_equal_to_golden("dynamic_batch", session)
+            assert session.summary()["delegated_nodes"] == first

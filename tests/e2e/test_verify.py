@@ -274,3 +274,22 @@ def test_a_node_inside_a_called_subgraph(bend: Bend, level: int, monkeypatch: py
     assert found.node is not None
     assert found.node.op == "WHILE"
     assert found.node.cause == ("called" if level == 3 else "node")
+
+
+def test_runs_of_several_shapes(bend: Bend) -> None:
+    """The first run over the bound has another shape than the last one."""
+    from tests.conftest import Golden
+
+    if "dynamic_batch" not in model_names():
+        pytest.skip("no shared models")
+    golden = Golden("dynamic_batch")
+    runs = [golden.inputs(case) for case in range(golden.cases)]
+    model = model_path("dynamic_batch")
+    assert verify_model(model, "local", runs).within
+    operators = Graph.open(model).subgraphs[0].operators
+    index = next(o.index for o in operators if o.name == "FULLY_CONNECTED")
+    bend("FULLY_CONNECTED", index, lambda y: y * np.float32(2 if y.shape[0] == 3 else 1))
+    found = verify_model(model, "local", runs)
+    assert found.node is not None
+    assert found.node.index == index
+    assert runs[found.node.run][0].shape[0] == 3
