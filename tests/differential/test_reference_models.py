@@ -19,7 +19,7 @@ def test_model(name):
         if not entry["sequence"]:
             executor.reset()
         outputs = executor.run(0, golden.inputs(case))
-        for place, (have, want) in enumerate(zip(outputs, golden.outputs(case))):
+        for have, want in zip(outputs, golden.outputs(case)):
             assert (have.shape, have.dtype) == (want.shape, want.dtype)
             if want.dtype.kind != "f":
                 np.testing.assert_array_equal(have, want)

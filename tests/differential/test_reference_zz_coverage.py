@@ -16,7 +16,6 @@ from tests.differential.litert import COMPARED
 
 #: Operators of the schema that the reference leaves out, and why.
 LEFT_OUT = {
-    "string tensors, which no NNAPI model carries": "SKIP_GRAM",
     "LiteRT has them outside its reference resolver, for string tables": (
         "HASHTABLE HASHTABLE_FIND HASHTABLE_IMPORT HASHTABLE_SIZE"
     ),
