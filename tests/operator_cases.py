@@ -323,6 +323,9 @@ def _moves() -> None:
         case("UNPACK", kind, [value(kind, (3, 2, 4))], [result(kind, (2, 4))] * 3, num=3, axis=0, version=v)
         case("UNPACK", kind, [value(kind, (3, 2))], [result(kind, (3,))] * 2, num=2, axis=-1, version=v, note="last")
         case("TOPK_V2", kind, [value(kind, (3, 8)), scalar(4)], [result(kind, (3, 4)), result("int32", (3, 4))], version=v)
+        ties = value(kind, (3, 8), "ties")
+        ties.data[:, 1::2] = ties.data[:, ::2]
+        case("TOPK_V2", kind, [ties, scalar(5)], [result(kind, (3, 5)), result("int32", (3, 5))], version=v, note="ties")
         case("REVERSE_V2", kind, [x, ints(2)], [result(kind, shape)], version=v)
         case("REVERSE_V2", kind, [x, ints(2, 1)], [result(kind, shape)], version=v, note="two-axes")
         case("MIRROR_PAD", kind, [value(kind, (3, 4)), ints([[1, 2], [2, 1]])], [result(kind, (6, 7))],

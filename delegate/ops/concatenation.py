@@ -23,6 +23,8 @@ def _concat_rule(case: Case) -> None:
     case.axis(case.options.axis, max(1, first.rank), "option axis")
     case.same_type(out, first)
     case.known_shape(out)
+    if code in QUANT8:
+        case.scaled(out)
     for position in range(case.input_count):
         operand = case.input(position)
         case.operation("CONCATENATION", operand)

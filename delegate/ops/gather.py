@@ -278,13 +278,27 @@ def emit_broadcast(builder: ProgramBuilder, x: Operand, target: int, shape: tupl
 # -- TOPK_V2, FILL --------------------------------------------------------------------------------------------------
 
 
-def _topk_rule(case: Case) -> None:
-    """NNAPI: feature level 3, a constant k."""
+def check_topk(case: Case) -> Operand:
+    """NNAPI: feature level 3, a constant k. All but the order of equal values."""
     x = check_moved(case, "TOPK_V2")
     operand = case.input(1, "k")
     k = case.integers(operand)[0]
     case.need(1 <= k <= (x.shape[-1] if x.shape else 1), "operand-value", operand, k, f"1 to {list(x.shape)[-1:]}")
     case.typed(case.output(1), TensorType.INT32)
+    return x
+
+
+def _topk_rule(case: Case) -> None:
+    """Of equal values NNAPI gives the one with the larger index first, TFLite the other: never the same by itself."""
+    check_topk(case)
+    out = case.output(1)
+    case.refuse(
+        "semantics",
+        out,
+        "the lower index first among equal values",
+        "the larger index first, as TOPK_V2 gives them",
+        "rewrite topk-reversed",
+    )
 
 
 def _lower_topk(builder: ProgramBuilder, case: Case) -> None:
@@ -470,7 +484,7 @@ RULES = (
     ),
     OperatorRule("TILE", ("TILE",), 3, _tile_rule, _tile_tflite, _lower_tile),
     OperatorRule("BROADCAST_TO", ("RESHAPE", "TILE"), 4, _broadcast_rule, None, _lower_broadcast),
-    OperatorRule("TOPK_V2", ("TOPK_V2",), 3, _topk_rule, _topk_tflite, _lower_topk),
+    OperatorRule("TOPK_V2", ("TOPK_V2", "GATHER"), 3, _topk_rule, _topk_tflite, _lower_topk),
     OperatorRule("FILL", ("FILL",), 5, _fill_rule, _fill_tflite, _lower_fill),
     OperatorRule("ONE_HOT", ("EXPAND_DIMS", "EQUAL", "SELECT"), 1, _one_hot_rule, None, _lower_one_hot),
     OperatorRule("EMBEDDING_LOOKUP", ("EMBEDDING_LOOKUP",), 5, _embedding_rule, _embedding_tflite, _lower_embedding),

@@ -130,6 +130,22 @@ def _lower_gather(builder: ProgramBuilder, case: Case) -> None:
     builder.operation("RESHAPE", [long, builder.int32_vector(out.shape or (1,))], target)
 
 
+def _topk_rule(case: Case) -> None:
+    """The input turned round, so that the larger index that NNAPI prefers is the lower one, and the indices turned back."""
+    x = gather.check_topk(case)
+    case.operation("GATHER", x)
+
+
+def _lower_topk(builder: ProgramBuilder, case: Case) -> None:
+    x, k = case.input(0), case.integers(case.input(1))[0]
+    backwards = builder.constant(np.arange(x.shape[-1], dtype=np.int32)[::-1], OperandCode.TENSOR_INT32)
+    source, values, indices = builder.tensor(x), builder.tensor(case.output(0)), builder.tensor(case.output(1))
+    turned, found = builder.temporary_like(source), builder.temporary_like(indices)
+    builder.operation("GATHER", [source, builder.int32(len(x.shape) - 1), backwards], turned)
+    builder.operation("TOPK_V2", [turned, builder.int32(k)], [values, found])
+    builder.operation("GATHER", [backwards, builder.int32(0), found], indices)
+
+
 def _slice_operation(case: Case, slices: list[gather.AxisSlice]) -> str:
     """SLICE for stride 1 where the type has it only there (int32), else STRIDED_SLICE."""
     x = case.input(0)
@@ -256,6 +272,14 @@ def _lower_cast(builder: ProgramBuilder, case: Case) -> None:
 
 REWRITES = (
     Rewrite("gather-of-scalar", ("GATHER",), "GATHER at a scalar position, then RESHAPE", True, _gather_rule, _lower_gather),
+    Rewrite(
+        "topk-reversed",
+        ("TOPK_V2",),
+        "TOPK_V2 of the values turned round by GATHER: the lower index first among equal values, as TFLite has it",
+        True,
+        _topk_rule,
+        _lower_topk,
+    ),
     Rewrite(
         "strided-slice-reshaped",
         ("STRIDED_SLICE",),

@@ -138,6 +138,7 @@ _OWN: dict[str, dict[str, int | None]] = {
     "CAST": {"bool": None},
     "BROADCAST_TO": {"float32": 3, "uint8": 3, "int8": 4, "int32": 6},
     "SELECT_V2": {},
+    "TOPK_V2": dict.fromkeys(_SHORT),  # the other order of equal values
 }
 #: The same for variants: (operator, note) -> how the level follows from the plain one.
 _VARIANTS: dict[tuple[str, str], Any] = {
