@@ -171,11 +171,16 @@ def _print_phone(result: dict[str, Any]) -> None:
         console.print(out)
 
 
-def print_failures(failures: Sequence[Failure]) -> None:
-    """Prints what the driver failed at, and what became of it."""
+def print_failures(failures: Sequence[Failure], summary: dict[str, Any]) -> None:
+    """Prints what the driver failed at, what became of it, and what ran on NNAPI in the end."""
     for failure in failures:
         console.print(f"[red]the driver failed[/red] ({failure.phase}); {_ACTIONS[failure.action]}")
-        console.print(str(failure), markup=False)
+        console.print(str(failure), markup=False, soft_wrap=True)
+    if summary["failed_partitions"]:
+        console.print(
+            f"so {summary['delegated_nodes']} of {summary['nodes']} nodes and "
+            f"{share(summary['delegated_macs'], summary['macs'])} of the MACs ran on NNAPI"
+        )
 
 
 _ACTIONS = {

@@ -139,7 +139,7 @@ def _print(session: Session, model: Path) -> None:
 
     print_plan(session.plan, model.name)
     print_run(session)
-    print_failures(session.failures)
+    print_failures(session.failures, session.summary())
 
 
 def _print_rows(rows: list[dict[str, Any]], model: Path) -> None:

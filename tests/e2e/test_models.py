@@ -127,3 +127,12 @@ def test_an_open_batch_is_planned_for_as_it_comes(device: str) -> None:
         for _ in range(2):
             assert_equal_to_golden("dynamic_batch", session)
             assert session.summary()["delegated_nodes"] == first
+
+
+@pytest.mark.parametrize("name", CALLING)
+@pytest.mark.parametrize("fault", ["Execution_compute:5", "Execution_compute:5:30", "Compilation_finish:4:2"])
+def test_failures_inside_called_subgraphs(name: str, fault: str) -> None:
+    options = SessionOptions(on_failure="cpu")
+    with Session(model_path(name), f"local,fl=3,faults={fault}", options) as session:
+        assert_equal_to_golden(name, session)
+        assert bool(session.failures) or fault.endswith(":30")
