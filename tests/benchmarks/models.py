@@ -1,6 +1,6 @@
 """Whole models beside LiteRT, in one run, alternating: the figures of docs/benchmarks.md.
 
-    scripts/bench [--rounds N] [--threads N] [--only NAME] [--write]
+    scripts/bench [--rounds N] [--threads 1,2] [--only NAME] [--write]
 
 Each round runs every contender once, so that what disturbs the machine disturbs all of them. Ratios are to LiteRT with
 XNNPACK, its default, with the same number of threads.
@@ -16,7 +16,7 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -25,34 +25,39 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from nnapi_toolkit.arrays import random_inputs
+from nnapi_toolkit.bench import open_with_threads
+from nnapi_toolkit.delegate.graph import Graph
 from nnapi_toolkit.session import Session
+
+from tests.benchmarks.float_twin import float_twin
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("NNAPI_TOOLKIT_SHARED", ROOT.parent / "shared"))
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
-MODELS = [
-    "mobilenet_v1_10_224_float",
-    "mobilenet_v1_10_224_int8",
-    "mobilenet_v1_10_224_quant_classic",
-    "mobilenet_v2_10_224_int8",
-    "mobilenet_v3_small_float",
-    "mobilenet_v3_small_int8",
-    "inception_v3_int8",
-]
+#: Name in the table -> file; "float of" = its float32 twin.
+MODELS = {
+    "MobileNetV1 1.0 224 float32": "mobilenet_v1_10_224_float",
+    "MobileNetV1 1.0 224 int8": "mobilenet_v1_10_224_int8",
+    "MobileNetV1 1.0 224 uint8 (2018)": "mobilenet_v1_10_224_quant_classic",
+    "MobileNetV2 1.0 224 float32": "float of mobilenet_v2_10_224_int8",
+    "MobileNetV2 1.0 224 int8": "mobilenet_v2_10_224_int8",
+    "MobileNetV3-Small float32": "mobilenet_v3_small_float",
+    "MobileNetV3-Small int8": "mobilenet_v3_small_int8",
+    "InceptionV3 float32": "float of inception_v3_int8",
+    "InceptionV3 int8": "inception_v3_int8",
+    "EfficientNet-Lite0 int8": "efficientnet_lite0_int8",
+}
 
 
 def machine() -> dict[str, str]:
     """What the figures were measured on."""
-    cpu = "unknown"
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            cpu = line.partition(":")[2].strip()
-            break
-    flags = Path("/proc/cpuinfo").read_text()
-    extensions = [name for name in ("avx2", "avx512f", "avx512_vnni", "amx_int8") if f" {name} " in flags]
+    info = Path("/proc/cpuinfo").read_text()
+    cpu = next((line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")), "unknown")
+    extensions = [name for name in ("avx2", "avx512f", "avx512_vnni", "amx_int8") if f" {name} " in info]
     return {
         "cpu": f"{cpu} ({', '.join(extensions)})",
         "cores": str(os.cpu_count()),
+        "load before": f"{os.getloadavg()[0]:.1f}",
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "litert": version("ai-edge-litert"),
@@ -63,88 +68,153 @@ def machine() -> dict[str, str]:
 
 @contextmanager
 def model_file(name: str) -> Iterator[Path | None]:
-    """The file of a model: of the demo, or of the shared models (unpacked if need be); None when it is not there."""
-    demo = ROOT / "examples" / f"{name}.tflite"
-    plain = SHARED / "models" / f"{name}.tflite"
-    packed = plain.with_suffix(".tflite.xz")
-    if demo.exists() or plain.exists():
-        yield demo if demo.exists() else plain
-    elif packed.exists():
-        with tempfile.TemporaryDirectory() as folder:
+    """The file of a model: of the demo, of the shared models (unpacked if need be), or a twin; None when not there."""
+    with tempfile.TemporaryDirectory() as folder:
+        if name.startswith("float of "):
+            with model_file(name.removeprefix("float of ")) as source:
+                if source is None:
+                    yield None
+                    return
+                path = Path(folder) / "float.tflite"
+                path.write_bytes(float_twin(Graph.open(source)))
+                yield path
+            return
+        demo = ROOT / "examples" / f"{name}.tflite"
+        plain = SHARED / "models" / f"{name}.tflite"
+        packed = plain.with_suffix(".tflite.xz")
+        if demo.exists() or plain.exists():
+            yield demo if demo.exists() else plain
+        elif packed.exists():
             path = Path(folder) / plain.name
             path.write_bytes(lzma.decompress(packed.read_bytes()))
             yield path
-    else:
-        yield None
+        else:
+            yield None
 
 
-def litert(path: Path, arrays: list[np.ndarray], threads: int, reference: bool) -> Callable[[], int]:
-    """A function that runs LiteRT once and returns nanoseconds."""
-    kind = OpResolverType.BUILTIN_REF if reference else OpResolverType.AUTO
-    interpreter = Interpreter(str(path), num_threads=threads, experimental_op_resolver_type=kind)
-    interpreter.allocate_tensors()
-    for detail, array in zip(interpreter.get_input_details(), arrays):
-        interpreter.set_tensor(detail["index"], array)
+class LiteRT:
+    """LiteRT with one model and one set of inputs. `first_ns`: creation, allocation and the first invocation."""
 
-    def once() -> int:
+    def __init__(self, path: Path, arrays: list[np.ndarray], threads: int, *, reference: bool = False) -> None:
+        """Creates, allocates, and runs once."""
+        kind = OpResolverType.BUILTIN_REF if reference else OpResolverType.AUTO
         begin = time.perf_counter_ns()
-        interpreter.invoke()
+        self._interpreter = Interpreter(str(path), num_threads=threads, experimental_op_resolver_type=kind)
+        self._interpreter.allocate_tensors()
+        for detail, array in zip(self._interpreter.get_input_details(), arrays):
+            self._interpreter.set_tensor(detail["index"], array)
+        self._interpreter.invoke()
+        self.first_ns = time.perf_counter_ns() - begin
+
+    def once(self) -> int:
+        """Nanoseconds of one invocation."""
+        begin = time.perf_counter_ns()
+        self._interpreter.invoke()
         return time.perf_counter_ns() - begin
 
-    return once
 
+class Samples:
+    """Times of named contenders, in microseconds."""
 
-def measure(path: Path, rounds: int, threads: int, slow: bool) -> dict[str, Any]:
-    """All contenders on one model, alternating. Times in microseconds."""
-    with ExitStack() as stack:
-        os.environ["SOFTNN_THREADS"] = str(threads)
-        local = stack.enter_context(Session(path, "local"))
-        virtual = stack.enter_context(Session(path, "virtual"))
-        cpu = stack.enter_context(Session(path, "cpu"))
-        arrays = random_inputs(local.input_tensors)
-        contenders: dict[str, Callable[[], int]] = {"LiteRT XNNPACK": litert(path, arrays, threads, False)}
-        samples: dict[str, list[float]] = {}
+    def __init__(self) -> None:
+        """Empty."""
+        self.all: dict[str, list[float]] = {}
 
-        def add(name: str, nanoseconds: int) -> None:
-            samples.setdefault(name, []).append(nanoseconds / 1e3)
+    def add(self, name: str, nanoseconds: float) -> None:
+        """One sample."""
+        self.all.setdefault(name, []).append(nanoseconds / 1e3)
 
-        def session(name: str, opened: Session) -> None:
-            opened.run(arrays)
-            stats = opened.last_stats
-            assert stats is not None
-            add(name, stats.device_ns + stats.cpu_ns)
-            add(f"{name}, end to end", stats.wall_ns)
-            add(f"{name}, host overhead", stats.host_overhead_ns)
-
-        reference = litert(path, arrays, 1, True) if slow else None
-        for once in contenders.values():
-            once()
-        for opened in (local, virtual, cpu):
-            opened.run(arrays)
-        for number in range(rounds):
-            for name, once in contenders.items():
-                add(name, once())
-            session("softnn local", local)
-            session("softnn virtual", virtual)
-            if number < max(1, rounds // 5):
-                session("CPU reference (numpy)", cpu)
-                if reference is not None:
-                    add("LiteRT BUILTIN_REF", reference())
-        return {
-            "rounds": rounds,
-            "threads": threads,
-            "compile_ms": sum(local.compile_ns) / 1e6,
-            "p50_us": {name: statistics.median(values) for name, values in samples.items()},
-            "min_us": {name: min(values) for name, values in samples.items()},
-            "p90_us": {name: float(np.percentile(values, 90)) for name, values in samples.items()},
-            "ratio_to_xnnpack": ratios(samples["softnn local"], samples["LiteRT XNNPACK"]),
-        }
+    def session(self, name: str, session: Session, arrays: list[np.ndarray]) -> None:
+        """One inference: time on the device, end to end, and between."""
+        session.run(arrays)
+        stats = session.last_stats
+        assert stats is not None
+        self.add(name, stats.device_ns + stats.cpu_ns)
+        self.add(f"{name}, end to end", stats.wall_ns)
+        self.add(f"{name}, overhead", stats.host_overhead_ns)
 
 
 def ratios(ours: list[float], theirs: list[float]) -> dict[str, float]:
-    """Round by round, ours over theirs: min, median, max."""
+    """Round by round, ours over theirs: min, median, max; and of the best rounds of each."""
     each = [a / b for a, b in zip(ours, theirs)]
-    return {"min": min(each), "median": statistics.median(each), "max": max(each)}
+    return {"min": min(each), "median": statistics.median(each), "max": max(each), "best": min(ours) / min(theirs)}
+
+
+def steady(path: Path, rounds: int, threads: int) -> dict[str, Any]:
+    """softnn in process and LiteRT with XNNPACK, alternating."""
+    with open_with_threads("local", threads) as device, Session(path, device) as ours:
+        arrays = random_inputs(ours.input_tensors)
+        theirs = LiteRT(path, arrays, threads)
+        samples = Samples()
+        for _ in range(3):
+            ours.run(arrays)
+            theirs.once()
+        for _ in range(rounds):
+            samples.add("LiteRT XNNPACK", theirs.once())
+            samples.session("softnn", ours, arrays)
+        return {
+            "p50_us": {name: statistics.median(values) for name, values in samples.all.items()},
+            "p90_us": {name: float(np.percentile(values, 90)) for name, values in samples.all.items()},
+            "ratio": ratios(samples.all["softnn"], samples.all["LiteRT XNNPACK"]),
+            "compile_ms": sum(ours.compile_ns) / 1e6,
+            "litert_first_ms": theirs.first_ns / 1e6,
+        }
+
+
+def reference(path: Path, rounds: int) -> dict[str, Any]:
+    """The numpy reference beside LiteRT's reference kernels; one BLAS thread (set by `scripts/bench`)."""
+    with Session(path, "cpu") as ours:
+        arrays = random_inputs(ours.input_tensors)
+        theirs = LiteRT(path, arrays, 1, reference=True)
+        samples = Samples()
+        ours.run(arrays)
+        for _ in range(rounds):
+            samples.add("LiteRT BUILTIN_REF", theirs.once())
+            samples.session("reference", ours, arrays)
+        return {
+            "p50_us": {name: statistics.median(values) for name, values in samples.all.items()},
+            "ratio": ratios(samples.all["reference"], samples.all["LiteRT BUILTIN_REF"]),
+        }
+
+
+def road(path: Path, rounds: int) -> dict[str, Any]:
+    """Through real adb and the virtual device, beside an echo of the same bytes through the same stream."""
+    with Session(path, "virtual") as session:
+        arrays = random_inputs(session.input_tensors)
+        device = session.device_session
+        assert device is not None
+        payload = b"".join(a.tobytes() for a in arrays)
+        samples = Samples()
+        for _ in range(3):
+            session.run(arrays)
+        for _ in range(rounds):
+            samples.session("virtual", session, arrays)
+            begin = time.perf_counter_ns()
+            device.client.echo(payload)
+            samples.add("echo", time.perf_counter_ns() - begin)
+        stats = device.client.stats()
+        return {
+            "p50_us": {name: statistics.median(values) for name, values in samples.all.items()},
+            "p90_us": {name: float(np.percentile(values, 90)) for name, values in samples.all.items()},
+            "input_bytes": len(payload),
+            "resident_kib": stats.max_resident_kib,
+            "needed_kib": needed_bytes(session.graph) / 1024,
+            "compile_ms": sum(session.compile_ns) / 1e6,
+        }
+
+
+def needed_bytes(graph: Graph) -> int:
+    """Weights, and the largest sum of activations that are alive at once in the model's order."""
+    main = graph.subgraphs[0]
+    weights = sum(t.byte_size for t in main.tensors if t.is_constant)
+    last = {t: number for number, op in enumerate(main.operators) for t in op.inputs if t >= 0}
+    alive = set(main.inputs)
+    peak = 0
+    for number, op in enumerate(main.operators):
+        alive.update(op.outputs)
+        peak = max(peak, sum(main.tensors[t].byte_size for t in alive))
+        alive -= {t for t in op.inputs if last.get(t) == number and t not in main.outputs}
+    return weights + peak
 
 
 def markdown(document: dict[str, Any]) -> str:
@@ -152,66 +222,113 @@ def markdown(document: dict[str, Any]) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "Written by `scripts/bench --write`; do not edit. Each round runs every contender once, alternating, on the machine",
-        "named below. Times are medians in milliseconds; ratios are softnn over LiteRT with XNNPACK, round by round.",
+        "Written by `scripts/bench --write`; do not edit. Each round runs every contender once, alternating, on the machine named",
+        "below. Times are medians in milliseconds. Ratios are ours over theirs, round by round: below 1 is faster than LiteRT.",
+        "The other tables: [what is delegated, and how long planning takes](reference/delegation.md).",
         "",
         *(f"- {key}: {value}" for key, value in document["machine"].items()),
-        f"- threads: {document['threads']}, rounds: {document['rounds']}",
-        "",
-        "## Inference",
-        "",
-        "| model | LiteRT XNNPACK | softnn (p50 / p90) | ratio min / median / max | LiteRT BUILTIN_REF | CPU reference |",
-        "|---|---:|---:|---:|---:|---:|",
+        f"- rounds: {document['rounds']}",
     ]
-    for name, row in document["models"].items():
-        p50, p90, ratio = row["p50_us"], row["p90_us"], row["ratio_to_xnnpack"]
-        reference = p50.get("LiteRT BUILTIN_REF")
-        lines.append(
-            f"| {name} | {p50['LiteRT XNNPACK'] / 1e3:.2f} | {p50['softnn local'] / 1e3:.2f} / {p90['softnn local'] / 1e3:.2f} | "
-            f"{ratio['min']:.2f} / {ratio['median']:.2f} / {ratio['max']:.2f} | "
-            f"{'–' if reference is None else f'{reference / 1e3:.1f}'} | {p50['CPU reference (numpy)'] / 1e3:.1f} |"
-        )
+    for threads in document["threads"]:
+        lines += [
+            "",
+            f"## Steady-state inference, {threads} thread{'s' if threads > 1 else ''}",
+            "",
+            "softnn in process (`--device local`) and LiteRT with XNNPACK, its default.",
+            "",
+            "| model | LiteRT XNNPACK | softnn p50 / p90 | ratio min / median / max | of the best rounds |",
+            "|---|---:|---:|---:|---:|",
+        ]
+        for name, row in document["models"].items():
+            found = row["steady"][str(threads)]
+            p50, p90, ratio = found["p50_us"], found["p90_us"], found["ratio"]
+            lines.append(
+                f"| {name} | {p50['LiteRT XNNPACK'] / 1e3:.2f} | {p50['softnn'] / 1e3:.2f} / {p90['softnn'] / 1e3:.2f} | "
+                f"{ratio['min']:.2f} / {ratio['median']:.2f} / {ratio['max']:.2f} | {ratio['best']:.2f} |"
+            )
     lines += [
         "",
         "## The road between host and device",
         "",
-        "Through the real adb server and the virtual device on loopback; overhead = end to end minus time on the device.",
+        "Through the real adb server and the virtual device on loopback. Overhead = end to end minus time on the device; echo = the",
+        "input's bytes sent and returned through the same stream. Resident = peak of the program's process; needed = weights and",
+        "the largest sum of activations alive at once.",
         "",
-        "| model | on device (p50 / p90) ms | end to end ms | host overhead, virtual ms | host overhead, local ms | compile ms |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| model | input KiB | on device p50 / p90 | end to end | overhead | echo | resident / needed MiB | ratio |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name, row in document["models"].items():
-        p50, p90 = row["p50_us"], row["p90_us"]
+        found = row["road"]
+        p50, p90 = found["p50_us"], found["p90_us"]
         lines.append(
-            f"| {name} | {p50['softnn virtual'] / 1e3:.2f} / {p90['softnn virtual'] / 1e3:.2f} | "
-            f"{p50['softnn virtual, end to end'] / 1e3:.2f} | {p50['softnn virtual, host overhead'] / 1e3:.3f} | "
-            f"{p50['softnn local, host overhead'] / 1e3:.3f} | {row['compile_ms']:.1f} |"
+            f"| {name} | {found['input_bytes'] / 1024:.0f} | {p50['virtual'] / 1e3:.2f} / {p90['virtual'] / 1e3:.2f} | "
+            f"{p50['virtual, end to end'] / 1e3:.2f} | {p50['virtual, overhead'] / 1e3:.3f} | {p50['echo'] / 1e3:.3f} | "
+            f"{found['resident_kib'] / 1024:.1f} / {found['needed_kib'] / 1024:.1f} | "
+            f"{found['resident_kib'] / found['needed_kib']:.2f} |"
+        )
+    lines += [
+        "",
+        "## Compilation",
+        "",
+        "Building and compiling all partitions, beside LiteRT's creation, allocation and first invocation.",
+        "",
+        "| model | softnn ms | LiteRT ms | ratio |",
+        "|---|---:|---:|---:|",
+    ]
+    for name, row in document["models"].items():
+        found = row["steady"][str(document["threads"][0])]
+        lines.append(
+            f"| {name} | {found['compile_ms']:.1f} | {found['litert_first_ms']:.1f} | "
+            f"{found['compile_ms'] / found['litert_first_ms']:.2f} |"
+        )
+    lines += [
+        "",
+        "## The CPU reference",
+        "",
+        "numpy with one BLAS thread, beside LiteRT's reference kernels (BUILTIN_REF), one thread.",
+        "",
+        "| model | LiteRT BUILTIN_REF | CPU reference | ratio min / median / max |",
+        "|---|---:|---:|---:|",
+    ]
+    for name, row in document["models"].items():
+        p50, ratio = row["reference"]["p50_us"], row["reference"]["ratio"]
+        lines.append(
+            f"| {name} | {p50['LiteRT BUILTIN_REF'] / 1e3:.1f} | {p50['reference'] / 1e3:.1f} | "
+            f"{ratio['min']:.2f} / {ratio['median']:.2f} / {ratio['max']:.2f} |"
         )
     return "\n".join([*lines, ""])
+
+
+def measure(path: Path, rounds: int, threads: list[int]) -> dict[str, Any]:
+    """Every table's row of one model."""
+    return {
+        "steady": {str(count): steady(path, rounds, count) for count in threads},
+        "road": road(path, rounds),
+        "reference": reference(path, max(3, rounds // 8)),
+    }
 
 
 def main() -> None:
     """Measures, prints JSON, and writes the page when asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", action="append", default=[], help="a model's name; may be repeated")
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--threads", default="1,2", help="comma-separated numbers of threads")
+    parser.add_argument("--only", action="append", default=[], help="part of a model's name; may be repeated")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
     arguments = parser.parse_args()
-    document: dict[str, Any] = {
-        "machine": machine(),
-        "threads": arguments.threads,
-        "rounds": arguments.rounds,
-        "models": {},
-    }
-    for name in arguments.only or ["efficientnet_lite0_int8", *MODELS]:
-        with model_file(name) as path:
+    threads = [int(count) for count in arguments.threads.split(",")]
+    document: dict[str, Any] = {"machine": machine(), "threads": threads, "rounds": arguments.rounds, "models": {}}
+    with ExitStack() as stack:
+        for name, file in MODELS.items():
+            if arguments.only and not any(part.lower() in name.lower() for part in arguments.only):
+                continue
+            path = stack.enter_context(model_file(file))
             if path is None:
                 print(f"{name}: not below {SHARED}, left out", flush=True)
                 continue
-            document["models"][name] = measure(path, arguments.rounds, arguments.threads, slow=True)
-            row = document["models"][name]
-            print(f"{name}: {json.dumps(row['p50_us'])} ratio {row['ratio_to_xnnpack']['median']:.2f}", flush=True)
+            document["models"][name] = row = measure(path, arguments.rounds, threads)
+            shown = {count: f"{found['ratio']['median']:.2f}" for count, found in row["steady"].items()}
+            print(f"{name}: ratio to XNNPACK by threads {shown}", flush=True)
     if arguments.write:
         DOCUMENT.write_text(markdown(document))
         DOCUMENT.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n")
