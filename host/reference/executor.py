@@ -11,6 +11,7 @@ from nnapi_toolkit.delegate.errors import ModelError, UnsupportedError
 from nnapi_toolkit.delegate.graph import Graph, Node, Subgraph, Tensor
 from nnapi_toolkit.reference import find_custom_kernel, find_kernel
 from nnapi_toolkit.reference.base import Array, Kernel, Value
+from nnapi_toolkit.reference.blas import blas_threads
 from nnapi_toolkit.reference.quantized import zero_point_of
 
 #: Subgraphs that call each other deeper than this do so without end.
@@ -68,6 +69,7 @@ class ReferenceExecutor:
         reference_order: True forms float32 sums in the order of LiteRT's reference kernels, so that convolutions
             and their like agree with them to the bit; False leaves the order to BLAS, which is far faster. By
             default small models take the first and large ones the second.
+        blas_threads: Threads for matrix products; None leaves the number as it is.
     """
 
     def __init__(
@@ -77,12 +79,14 @@ class ReferenceExecutor:
         keep_intermediates: bool = False,
         memo_bytes: int = MEMO_BYTES,
         reference_order: bool | None = None,
+        blas_threads: int | None = 1,
     ) -> None:
         self.graph = graph
         if reference_order is None:
             reference_order = float_products(graph) <= ORDERED_PRODUCTS
         self.reference_order = reference_order
         self.keep_intermediates = keep_intermediates
+        self.blas_threads = blas_threads
         self.resources: dict[Any, Any] = {}
         self._variables: dict[tuple[int, int], Array] = {}
         self._memo: dict[tuple[int, int, str], Any] = {}
@@ -121,7 +125,8 @@ class ReferenceExecutor:
         frame = _Frame(self, graph)
         self._depth += 1
         try:
-            frame.run((operator.index for operator in graph.operators), values)
+            with blas_threads(self.blas_threads):
+                frame.run((operator.index for operator in graph.operators), values)
         finally:
             self._depth -= 1
         return [frame.value(values, index, f"outputs[{place}]") for place, index in enumerate(graph.outputs)]
@@ -149,7 +154,8 @@ class ReferenceExecutor:
         frame = self._frames.get(subgraph)
         if frame is None:
             frame = self._frames[subgraph] = _Frame(self, self._subgraph(subgraph))
-        frame.run(operators, values)
+        with blas_threads(self.blas_threads):
+            frame.run(operators, values)
 
     # -- what frames ask for ------------------------------------------------------------------------------------
 
