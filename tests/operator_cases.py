@@ -485,6 +485,18 @@ def _recurrent() -> None:
         rnn = [x, weight(units, features), weight(units, units), weight(units), _state((batch, units))]
         case("UNIDIRECTIONAL_SEQUENCE_RNN", "float32", rnn, [result("float32", (*shape[:2], units))], time_major=time_major,
              fused_activation_function=RELU, relative=1e-5, runs=2, note=note)
+    for time_major, merged in ((True, True), (True, False), (False, False)):
+        shape = (steps, batch, features) if time_major else (batch, steps, features)
+        x = T(floats(_seed("both", time_major), shape))
+        note = f"{'time-major' if time_major else 'batch-major'}-{'merged' if merged else 'two'}"
+        made = [result("float32", (*shape[:2], 2 * units))] if merged else [result("float32", (*shape[:2], units))] * 2
+        ways = [lstm(x, False, False, coupled)[1:] for coupled in (False, False)]
+        both = [x, *(w for way in ways for w in way[:17]), *(s for way in ways for s in way[17:]), *[None] * 9]
+        case("BIDIRECTIONAL_SEQUENCE_LSTM", "float32", both, made, time_major=time_major, merge_outputs=merged, **full, note=note)
+        if time_major:  # LiteRT gives the backward layer of batch-major sequences the first input
+            rnns = [[weight(units, features), weight(units, units), weight(units), _state((batch, units))] for _ in range(2)]
+            case("BIDIRECTIONAL_SEQUENCE_RNN", "float32", [x, *rnns[0], *rnns[1], None, None, None], made, time_major=time_major,
+                 merge_outputs=merged, fused_activation_function=RELU, relative=1e-5, runs=2, note=note)
     rnn = [row, weight(units, features), weight(units, units), weight(units), _state((batch, units))]
     case("RNN", "float32", rnn, [result("float32", (batch, units))], fused_activation_function=RELU, relative=1e-5, runs=2)
     memory, rank = 4, 2

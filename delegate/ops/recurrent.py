@@ -92,6 +92,36 @@ def need_state_output(case: Case, name: str) -> None:
     case.need_level(4, f"the state outputs of {name}: without them a second run starts from the wrong state")
 
 
+def check_shape(case: Case, operand: Operand, *wanted: int) -> None:
+    """A tensor of exactly these dimensions."""
+    case.need(tuple(operand.shape) == wanted, "operand-shape", operand, list(operand.shape), list(wanted))
+
+
+def check_shapes(case: Case, wanted: dict[int, tuple[int, ...]]) -> None:
+    """Input positions -> dimensions; omitted inputs fit."""
+    for position, shape in wanted.items():
+        if case.has_input(position):
+            check_shape(case, case.input(position), *shape)
+
+
+def check_together(case: Case, *positions: int) -> bool:
+    """Inputs that are all there or all omitted; whether they are."""
+    there = [case.has_input(p) for p in positions]
+    case.need(
+        all(there) or not any(there),
+        "operand-count",
+        f"inputs {', '.join(map(str, positions))}",
+        f"{sum(there)} of {len(there)} present",
+        "all present or all omitted",
+    )
+    return there[0]
+
+
+def batch_of(case: Case, x: Operand) -> int:
+    """The number of sequences: the dimension that is neither time nor depth."""
+    return x.shape[1] if x.rank == 3 and case.options.time_major else x.shape[0]
+
+
 # -- LSTM -----------------------------------------------------------------------------------------------------------
 
 
@@ -119,7 +149,60 @@ def check_lstm_operands(case: Case, name: str, rank: int) -> None:
             case.input(position, role)
     if any(case.has_input(p) for p in range(20, 24)):
         case.need_level(3, f"layer normalisation of {name}")
+    check_lstm_shapes(case, x, 0, 18)
+    own_norm, normalised = case.has_input(20), check_together(case, 21, 22, 23)
+    wanted = normalised and case.has_input(1)
+    case.need(own_norm == wanted, "operand-count", "input 20", _there(own_norm), _there(wanted))
+    cells = case.input(7).shape[0]
+    check_shapes(case, dict.fromkeys(range(20, 24), (cells,)))
     check_cell_activation(case)
+
+
+def _there(present: bool) -> str:
+    return "present" if present else "omitted"
+
+
+def check_lstm_shapes(case: Case, x: Operand, first: int, state: int) -> None:
+    """Dimensions of one direction's weights and states, and that optional ones are there together.
+
+    Args:
+        case: The question.
+        x: The input.
+        first: What its positions are moved by: 0, or 17 for the backward direction.
+        state: Position of the output state; the cell state follows.
+    """
+
+    def at(position: int) -> int:
+        return position + first
+
+    own_gate = check_together(case, at(1), at(5), at(12))
+    peephole = check_together(case, at(10), at(11))
+    own_peephole = case.has_input(at(9))
+    case.need(
+        own_peephole == (peephole and own_gate),
+        "operand-count",
+        f"input {at(9)}",
+        _there(own_peephole),
+        _there(peephole and own_gate),
+    )
+    case.need(
+        case.has_input(at(16)) or not case.has_input(at(17)), "operand-count", f"input {at(17)}", "present", "omitted"
+    )
+    depth, batch = x.shape[-1], batch_of(case, x)
+    cells = case.input(at(7)).shape[0]
+    width = case.input(at(16)).shape[0] if case.has_input(at(16)) else cells
+    check_shapes(
+        case,
+        {
+            **dict.fromkeys(map(at, range(1, 5)), (cells, depth)),
+            **dict.fromkeys(map(at, range(5, 9)), (cells, width)),
+            **dict.fromkeys(map(at, range(9, 16)), (cells,)),
+            at(16): (width, cells),
+            at(17): (width,),
+            state: (batch, width),
+            state + 1: (batch, cells),
+        },
+    )
 
 
 def check_cell_activation(case: Case) -> None:
@@ -279,6 +362,8 @@ def _bidirectional_lstm_rule(case: Case) -> None:
         case.need(
             not case.has_input(position), "operand-count", f"input {position}", "an auxiliary input", "omitted"
         )
+    check_lstm_shapes(case, x, 0, 35)
+    check_lstm_shapes(case, x, 17, 37)
     check_cell_activation(case)
     need_state_output(case, name)
 
@@ -287,7 +372,9 @@ def _check_bidirectional_input(case: Case, position: int) -> None:
     if position in _BIDIRECTIONAL_STATES:
         check_state(case, position, "state")
     elif case.has_input(position) or position not in _BIDIRECTIONAL_OPTIONAL:
-        check_float_weight(case, case.input(position))
+        operand, wanted = case.input(position), 2 if position in _BIDIRECTIONAL_RANK_2 else 1
+        check_float_weight(case, operand)
+        case.ranks(operand, wanted, wanted, "BIDIRECTIONAL_SEQUENCE_LSTM")
 
 
 def _lower_bidirectional_lstm(builder: ProgramBuilder, case: Case) -> None:
@@ -330,7 +417,17 @@ def check_rnn(case: Case, name: str, rank: int) -> None:
     for position, role in ((1, "weights"), (2, "recurrent_weights"), (3, "bias")):
         check_float_weight(case, case.input(position, role))
     check_state(case, 4, "hidden_state")
+    check_rnn_shapes(case, x, 1)
     case.fuse()
+
+
+def check_rnn_shapes(case: Case, x: Operand, first: int) -> None:
+    """Dimensions of one direction: weights, recurrent weights, bias, state, from a position on."""
+    weights = case.input(first)
+    case.ranks(weights, 2, 2, "RNN")
+    units = weights.shape[0]
+    state = (batch_of(case, x), units)
+    check_shapes(case, {first: (units, x.shape[-1]), first + 1: (units, units), first + 2: (units,), first + 3: state})
 
 
 def rnn_inputs(builder: ProgramBuilder, case: Case, x: int, hidden: int) -> list[int]:
@@ -380,6 +477,8 @@ def _bidirectional_rnn_rule(case: Case) -> None:
         check_float_weight(case, case.input(position))
     for position in (4, 8):
         check_state(case, position, "hidden_state")
+    check_rnn_shapes(case, x, 1)
+    check_rnn_shapes(case, x, 5)
     for position in (9, 10, 11):
         case.need(not case.has_input(position), "operand-count", f"input {position}", "an auxiliary input", "omitted")
     case.fuse()
@@ -413,6 +512,13 @@ def _svdf_rule(case: Case) -> None:
     check_state(case, 4, "state")
     case.fuse()
     case.positive("rank")
+    feature, time, rank = case.input(1), case.input(2), case.options.rank
+    case.ranks(x, 2, 2, "SVDF")
+    case.ranks(time, 2, 2, "SVDF")
+    filters, memory = time.shape
+    case.need(filters % rank == 0, "operand-shape", time, list(time.shape), f"a multiple of {rank} filters")
+    check_shape(case, feature, filters, x.shape[1])
+    check_shapes(case, {3: (filters // rank,), 4: (x.shape[0], memory * filters)})
 
 
 def _lower_svdf(builder: ProgramBuilder, case: Case) -> None:
@@ -442,8 +548,6 @@ def _rnn_tflite(case: Case) -> None:
 
 def _svdf_tflite(case: Case) -> None:
     _five_inputs_tflite(case, 2)
-
-
 
 
 _SEQUENCE_LSTM, _SEQUENCE_RNN = "UNIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN"
