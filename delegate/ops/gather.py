@@ -251,6 +251,7 @@ def _tile_tflite(case: Case) -> None:
 def _broadcast_rule(case: Case) -> None:
     """TILE along the dimensions that grow; the input gets leading ones by RESHAPE where its rank is lower."""
     x, out = check_moved(case, "TILE"), case.output()
+    case.integers(case.input(1, "shape"))
     case.ranks(out, 1, 4, "TILE")
     padded = (1,) * (out.rank - x.rank) + tuple(x.shape)
     grows = all(mine in (1, theirs) for mine, theirs in zip(padded, out.shape))

@@ -60,6 +60,8 @@ def _lower_fully_connected(builder: ProgramBuilder, case: Case) -> None:
 
 def _reshape_rule(case: Case) -> None:
     check_reshape(case)
+    if case.node.operator.name == "EXPAND_DIMS":
+        case.integers(case.input(1, "axis"))
 
 
 def _lower_reshape(builder: ProgramBuilder, case: Case) -> None:

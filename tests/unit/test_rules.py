@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -12,6 +13,7 @@ from nnapi_toolkit.delegate.decide import decide, with_remedy
 from nnapi_toolkit.delegate.graph import Graph, Node
 from nnapi_toolkit.delegate.nnapi import OPERATIONS
 from nnapi_toolkit.delegate.ops import CUSTOM_RULES, RULES, rule_of
+from nnapi_toolkit.delegate.partition import PlanOptions, make_plan
 from nnapi_toolkit.delegate.rewrites import ALL, DEFAULT
 from nnapi_toolkit.delegate.target import FEATURE_LEVELS, Target
 from nnapi_toolkit.schema.enums import BuiltinOperator
@@ -286,3 +288,20 @@ def test_operation_table_equals_the_facts() -> None:
         assert (mine.code, mine.level) == (fact["code"], _CONSTANTS[fact["feature_level"]])
         types = {short[t]: _CONSTANTS[level] for t, level in fact["types"].items() if t in short}
         assert {t.name: level for t, level in mine.types.items()} == types
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_values_of_the_run_are_read_or_refused(case: OperatorCase) -> None:
+    """A constant made an input of the model is an input of the program, or the node is refused."""
+    for position, operand in enumerate(case.inputs):
+        if operand is None or not operand.const:
+            continue
+        inputs = [replace(t, const=False) if i == position and t is not None else t for i, t in enumerate(case.inputs)]
+        model, _ = single(
+            case.op, inputs, case.outputs, version=case.version, custom=case.custom, intermediates=case.intermediates,
+            **case.options,
+        )  # fmt: skip
+        graph = Graph.from_bytes(model)
+        for level in LEVELS:
+            for program in make_plan(graph, Target(level), PlanOptions(rewrites=ALL)).lower():
+                assert {b.tensor for b in program.inputs} >= set(graph.subgraphs[0].inputs), f"input {position}, level {level}"
