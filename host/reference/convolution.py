@@ -26,7 +26,7 @@ from nnapi_toolkit.reference.base import (
     require_type,
     tensor_in,
 )
-from nnapi_toolkit.reference.fixed_point import Multiplier, multiply_int64_accumulator, requantize, wrap32
+from nnapi_toolkit.reference.fixed_point import Multiplier, Requantizer, multiply_int64_accumulator, requantize, wrap32
 from nnapi_toolkit.reference.hybrid import quantize_batches
 from nnapi_toolkit.reference.quantized import (
     clamp_float,
@@ -34,7 +34,8 @@ from nnapi_toolkit.reference.quantized import (
     scale_of,
     zero_point_of,
 )
-from nnapi_toolkit.reference.window import Axis, axis, convolve, exact_dtype, pad_spatial
+from nnapi_toolkit.reference.window import Axis, Finish, axis, convolve, exact_dtype, pad_spatial
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 INT32, INT64 = 2, 4  # codes of TensorType in `quantized_bias_type`
@@ -118,7 +119,7 @@ def integer_finish(
     correction: NDArray[np.int64],
     multiplier: Multiplier,
     dtype: np.dtype[Any],
-) -> Callable[[Array, int], Array]:
+) -> Finish:
     """What turns exact sums into quantised outputs: offset correction, bias, multiplier, zero point, clamp.
 
     Args:
@@ -133,8 +134,8 @@ def integer_finish(
     limits = quantized_range(node, target, options.fused_activation_function, dtype)
     offset = correction if bias is None else correction + bias.astype(np.int64)
     if dtype != np.int16:
-        zero_point = zero_point_of(target)
-        return lambda sums, _: requantize(sums, offset, multiplier, zero_point, limits, dtype)
+        requantizer = Requantizer.of(offset, multiplier, zero_point_of(target), limits, dtype)
+        return lambda sums, _: requantizer(sums)
     if getattr(options, "quantized_bias_type", 0) == INT32:
         return lambda sums, _: requantize(
             wrap32(sums.astype(np.int64) + offset), None, multiplier, 0, limits, dtype
@@ -256,10 +257,7 @@ def run_convolution(
     largest = largest_magnitude(values.dtype)
     laid_out = remembered(node, runtime, lambda: lay_out(weights, groups, offset, largest), 4 * weights.size)
     zero_point = zero_point_of(source) if values.dtype != np.int16 else 0
-    multiplier = runtime.memo(
-        node, "multiplier", lambda: convolution_multiplier(node, channels, values.dtype)
-    )
-    finish = integer_finish(node, bias, -zero_point * laid_out.sums, multiplier, values.dtype)
+    finish = remembered_finish(node, runtime, bias, -zero_point * laid_out.sums, values.dtype)
     return convolve(node, values, axes, laid_out.matrices, zero_point, finish, values.dtype)
 
 
@@ -272,6 +270,18 @@ def float_matrices(weights: Array, groups: int, in_order: bool) -> tuple[Array, 
 def remembered(node: Node, runtime: Runtime, build: Callable[[], Any], size: int) -> Any:
     """`build()`, kept for the next run when the weights are constants."""
     return runtime.memo(node, "weights", build, size) if from_constants(node, 1) else build()
+
+
+def remembered_finish(
+    node: Node, runtime: Runtime, bias: Array | None, correction: NDArray[np.int64], dtype: np.dtype[Any]
+) -> Finish:
+    """`integer_finish` with the node's multipliers, kept for the next run when weights and bias are constants."""
+
+    def build() -> Finish:
+        multiplier = convolution_multiplier(node, correction.size, dtype)
+        return integer_finish(node, bias, correction, multiplier, dtype)
+
+    return runtime.memo(node, "finish", build) if from_constants(node, 1, 2) else build()
 
 
 def hybrid_convolution(
@@ -350,10 +360,7 @@ def depthwise_conv_2d(node: Node, inputs: Sequence[Array | None], runtime: Runti
         ]
         return [np.concatenate(parts)]
     zero_point = zero_point_of(source) if values.dtype != np.int16 else 0
-    multiplier = runtime.memo(
-        node, "multiplier", lambda: convolution_multiplier(node, channels, values.dtype)
-    )
-    finish = integer_finish(node, bias, -zero_point * laid_out.sums, multiplier, values.dtype)
+    finish = remembered_finish(node, runtime, bias, -zero_point * laid_out.sums, values.dtype)
     return [depthwise(node, values, axes, laid_out.matrices[0], zero_point, finish, values.dtype)]
 
 
@@ -365,28 +372,11 @@ def lay_out_taps(taps: Array, offset: int, largest: int) -> Weights:
     return Weights((wide.astype(compute),), wide.sum(axis=(0, 1), dtype=np.int64).reshape(-1))
 
 
-#: Elements of one block of depthwise outputs: input, sums and product of a block share the second-level cache.
+#: Elements of one block of depthwise outputs: input and sums of a block share the second-level cache.
 DEPTHWISE_ELEMENTS = 1 << 16
 
-
-#: Below this many channels whole rows of pixels go through one loop, against repeated weights.
-NARROW_DEPTH = 64
-
-
-def _sum_rows(block: Array, axes: Sequence[Axis], taps: Array, rows: int) -> Array:
-    """The sums of `depthwise` for few channels and a horizontal stride of 1; block [rows, width * channels]."""
-    vertical, horizontal = axes
-    depth, length = taps.shape[2], horizontal.out * taps.shape[2]
-    repeated = np.tile(taps.reshape(-1, depth), horizontal.out)
-    sums = np.zeros((rows, length), taps.dtype)
-    product = np.empty_like(sums)
-    for tap, weights in enumerate(repeated):
-        y, x = divmod(tap, horizontal.kernel)
-        top, left = y * vertical.dilation, x * horizontal.dilation * depth
-        window = block[top : top + (rows - 1) * vertical.stride + 1 : vertical.stride, left : left + length]
-        np.multiply(window, weights, out=product)
-        sums += product
-    return sums
+#: From this many channels on, the loop over the channels of one pixel is long enough to be the innermost one.
+WIDE_DEPTH = 256
 
 
 def depthwise(
@@ -398,49 +388,86 @@ def depthwise(
     finish: Callable[[Array, int], Array],
     dtype: np.dtype[Any],
 ) -> Array:
-    """Sums over shifted views of the padded input, one multiply and add per tap, in blocks of output rows.
+    """Sums over shifted views of the padded input, in blocks of output rows.
 
     The order of the sums is that of the reference (row by row of the filter), so floats agree to the bit where the
     compiler of the reference kept its order.
     """
     vertical, horizontal = axes
-    depth, multiplier = taps.shape[2], taps.shape[3]
-    channels = depth * multiplier
+    channels = taps.shape[2] * taps.shape[3]
     shape = check_shape(node, (values.shape[0], vertical.out, horizontal.out, channels))
     result = np.empty(shape, dtype)
     if result.size == 0:
         return result
-    compute = taps.dtype
+    sum_rows = _choose_depthwise(axes, taps)
     step = max(1, DEPTHWISE_ELEMENTS // (horizontal.out * channels))
-    across = (horizontal.out - 1) * horizontal.stride + 1
-    narrow = multiplier == 1 and horizontal.stride == 1 and depth < NARROW_DEPTH
     for n in range(values.shape[0]):
         padded = pad_spatial(values[n : n + 1], axes, fill)[0]
         for start in range(0, vertical.out, step):
             rows = min(step, vertical.out - start)
-            down = (rows - 1) * vertical.stride + 1
             first = start * vertical.stride
-            reach = down + (vertical.kernel - 1) * vertical.dilation
-            block = padded[first : first + reach].astype(compute, copy=False)
-            if narrow:
-                sums = _sum_rows(block.reshape(reach, -1), axes, taps, rows)
-                done = finish(sums.reshape(rows * horizontal.out, channels), n)
-                result[n, start : start + rows] = done.reshape(rows, horizontal.out, channels)
-                continue
-            sums = np.zeros((rows, horizontal.out, depth, multiplier), compute)
-            product = np.empty_like(sums)
-            for y in range(vertical.kernel):
-                top = y * vertical.dilation
-                for x in range(horizontal.kernel):
-                    left = x * horizontal.dilation
-                    window = block[
-                        top : top + down : vertical.stride, left : left + across : horizontal.stride
-                    ]
-                    np.multiply(window[..., None], taps[y, x], out=product)
-                    sums += product
-            done = finish(sums.reshape(rows * horizontal.out, channels), n)
+            reach = (rows - 1) * vertical.stride + (vertical.kernel - 1) * vertical.dilation + 1
+            block = np.ascontiguousarray(padded[first : first + reach], taps.dtype)
+            done = finish(sum_rows(block, rows).reshape(rows * horizontal.out, channels), n)
             result[n, start : start + rows] = done.reshape(rows, horizontal.out, channels)
     return result
+
+
+def _choose_depthwise(axes: Sequence[Axis], taps: Array) -> Callable[[Array, int], Array]:
+    """What sums the windows of a block [height, width, C] to [rows, out, C, M].
+
+    `einsum` makes one pass over the sums where the plain way makes two for each tap. Its innermost loop goes along the
+    channels of a pixel, or of a row of pixels against repeated weights; it takes the taps in their order.
+    """
+    vertical, horizontal = axes
+    depth, multiplier = taps.shape[2], taps.shape[3]
+    if multiplier != 1 or depth * horizontal.out == 1:
+        return lambda block, rows: _sum_taps(block, rows, axes, taps)
+    weights = taps[..., 0]
+    if horizontal.stride == 1 and depth < WIDE_DEPTH:
+        repeated = np.tile(weights, (1, 1, horizontal.out))
+
+        def row_by_row(block: Array, rows: int) -> Array:
+            down, _, item = block.strides
+            across = block.strides[1] * horizontal.dilation
+            shape = (rows, vertical.kernel, horizontal.kernel, repeated.shape[2])
+            steps = (down * vertical.stride, down * vertical.dilation, across, item)
+            return np.asarray(np.einsum("hyxc,yxc->hc", as_strided(block, shape, steps, writeable=False), repeated))
+
+        return row_by_row
+    if depth == 1:
+        return lambda block, rows: _sum_taps(block, rows, axes, taps)
+
+    def pixel_by_pixel(block: Array, rows: int) -> Array:
+        down, across, item = block.strides
+        shape = (rows, horizontal.out, vertical.kernel, horizontal.kernel, depth)
+        steps = (
+            down * vertical.stride,
+            across * horizontal.stride,
+            down * vertical.dilation,
+            across * horizontal.dilation,
+            item,
+        )
+        return np.asarray(np.einsum("hwyxc,yxc->hwc", as_strided(block, shape, steps, writeable=False), weights))
+
+    return pixel_by_pixel
+
+
+def _sum_taps(block: Array, rows: int, axes: Sequence[Axis], taps: Array) -> Array:
+    """The plain way: a multiplication and an addition over all sums per tap."""
+    vertical, horizontal = axes
+    down = (rows - 1) * vertical.stride + 1
+    across = (horizontal.out - 1) * horizontal.stride + 1
+    sums = np.zeros((rows, horizontal.out, *taps.shape[2:]), taps.dtype)
+    product = np.empty_like(sums)
+    for y in range(vertical.kernel):
+        top = y * vertical.dilation
+        for x in range(horizontal.kernel):
+            left = x * horizontal.dilation
+            window = block[top : top + down : vertical.stride, left : left + across : horizontal.stride]
+            np.multiply(window[..., None], taps[y, x], out=product)
+            sums += product
+    return sums
 
 
 @kernel("CONV_3D")

@@ -108,6 +108,118 @@ def multiply_int64_accumulator(values: Int64, multiplier: Multiplier) -> Int64:
     return (values * reduced + np.left_shift(np.int64(1), shift - 1)) >> shift
 
 
+#: 8-bit outputs lie within 255 of their zero point, that within 255 of 0: numbers past this are clamped in any case.
+_LARGEST = 512.0
+
+#: Elements of one block: the temporaries stay in the second-level cache.
+_BLOCK = 32768
+
+
+@dataclass(frozen=True, slots=True)
+class _Estimate:
+    """An output as sum * factor + offset in float32, good enough outside of `threshold` from the nearest integer."""
+
+    factor: NDArray[np.float32]
+    offset: NDArray[np.float32]
+    threshold: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, bias: Int64 | None, multiplier: Multiplier, zero_point: int) -> _Estimate | None:
+        """The estimate, or None where too many outputs would have to be corrected."""
+        right = np.maximum(-multiplier.exponent, 0)
+        factor = np.ldexp(multiplier.significand.astype(np.float64), multiplier.exponent - 31)
+        offset = zero_point + factor * (0 if bias is None else bias)
+        # Each of the five roundings is of a number that is no larger than the offset and the output together.
+        error = 5 * 2.0**-24 * (np.abs(offset) + _LARGEST)
+        margin = np.where(right > 0, 0.5 ** (right + 1.0), 0.0) + error
+        if (multiplier.exponent > 0).any() or float(margin.mean()) > 0.05:
+            return None
+        return cls(*(a.astype(np.float32) for a in (factor, offset, 0.5 - margin)))
+
+
+@dataclass(frozen=True, slots=True)
+class Requantizer:
+    """int32 sums to a quantised tensor: bias, multiplier, zero point, clamp.
+
+    The double rounding of the reference gives the integer next to sum * multiplier, except near the middle between two
+    integers: with a right shift of r, less than 2^-(r+1) away from it, the first rounding decides. So 8-bit outputs are
+    estimated in float32, and only those near a middle are formed in integers.
+
+    Attributes:
+        bias: Per channel, added first; or None.
+        multiplier: One, or one per channel.
+        zero_point: Of the output.
+        limits: Smallest and largest output number.
+        dtype: Of the output.
+    """
+
+    bias: Int64 | None
+    multiplier: Multiplier
+    zero_point: int
+    limits: tuple[int, int]
+    dtype: np.dtype[Any]
+    _estimate: _Estimate | None
+
+    @classmethod
+    def of(
+        cls, bias: Int64 | None, multiplier: Multiplier, zero_point: int, limits: tuple[int, int], dtype: np.dtype[Any]
+    ) -> Requantizer:
+        """See the attributes."""
+        estimate = _Estimate.of(bias, multiplier, zero_point) if dtype.itemsize == 1 else None
+        return cls(bias, multiplier, zero_point, limits, dtype, estimate)
+
+    def __call__(self, accumulators: NDArray[Any]) -> NDArray[Any]:
+        """Sums [..., channels] in any dtype that holds them exactly. Works in blocks of rows that stay in the cache."""
+        channels = accumulators.shape[-1] if accumulators.ndim else 1
+        rows = accumulators.reshape(-1, channels)
+        result = np.empty(rows.shape, self.dtype)
+        step = max(1, _BLOCK // max(1, channels))
+        if self._estimate is None:
+            for start in range(0, rows.shape[0], step):
+                block = rows[start : start + step]
+                result[start : start + step] = self._exact(block, self.bias, self.multiplier)
+        elif rows.size:
+            self._correct(rows, result, self._fill(self._estimate, rows, result, step))
+        return result.reshape(accumulators.shape)
+
+    def _fill(
+        self, estimate: _Estimate, rows: NDArray[Any], result: NDArray[Any], step: int
+    ) -> NDArray[np.intp]:
+        """Fills the result with estimates; returns the flat positions of those near a middle."""
+        value, nearest = (np.empty((min(step, rows.shape[0]), rows.shape[1]), np.float32) for _ in range(2))
+        doubtful = []
+        for start in range(0, rows.shape[0], step):
+            block = rows[start : start + step].astype(np.float32, copy=False)
+            value, nearest = value[: len(block)], nearest[: len(block)]
+            np.multiply(block, estimate.factor, out=value)
+            np.add(value, estimate.offset, out=value)
+            np.rint(value, out=nearest)
+            np.subtract(value, nearest, out=value)
+            np.abs(value, out=value)
+            doubtful.append((value > estimate.threshold).reshape(-1).nonzero()[0] + start * rows.shape[1])
+            result[start : start + step] = np.clip(nearest, *self.limits, out=nearest)
+        return np.concatenate(doubtful)
+
+    def _correct(self, rows: NDArray[Any], result: NDArray[Any], places: NDArray[np.intp]) -> None:
+        """Forms the outputs at flat positions exactly."""
+        channel = places % rows.shape[1]
+        shape = rows.shape[1:]
+        bias = None if self.bias is None else np.broadcast_to(self.bias, shape)[channel]
+        significand = np.broadcast_to(self.multiplier.significand, shape)[channel]
+        exponent = np.broadcast_to(self.multiplier.exponent, shape)[channel]
+        exact = self._exact(rows.reshape(-1)[places], bias, Multiplier(significand, exponent))
+        result.reshape(-1)[places] = exact
+
+    def _exact(self, sums: NDArray[Any], bias: Int64 | None, multiplier: Multiplier) -> Int64:
+        """In integers, one by one."""
+        whole = sums.astype(np.int64)
+        if bias is not None:
+            whole += bias
+        scaled = multiply_by_quantized_multiplier(whole, multiplier)
+        scaled += self.zero_point
+        return np.clip(scaled, *self.limits, out=scaled)
+
+
 def requantize(
     accumulators: NDArray[Any],
     bias: Int64 | None,
@@ -116,46 +228,8 @@ def requantize(
     limits: tuple[int, int],
     dtype: np.dtype[Any],
 ) -> NDArray[Any]:
-    """int32 sums (in any dtype that holds them exactly, channels last) to a quantised tensor.
-
-    Works in blocks of rows that stay in the cache: the int64 temporaries never grow with the tensor.
-
-    Args:
-        accumulators: [..., channels].
-        bias: Per channel, added first.
-        multiplier: One, or one per channel.
-        zero_point: Of the output.
-        limits: Smallest and largest output number.
-        dtype: Of the output.
-    """
-    channels = accumulators.shape[-1] if accumulators.ndim else 1
-    rows = accumulators.reshape(-1, channels)
-    result = np.empty(rows.shape, dtype)
-    left = np.maximum(multiplier.exponent, 0)
-    right = np.maximum(-multiplier.exponent, 0)
-    shifts_left, shifts_right = bool(left.any()), bool(right.any())
-    half = np.where(right > 0, np.left_shift(np.int64(1), np.maximum(right - 1, 0)), 0)
-    all_right = bool((right > 0).all())
-    step = max(1, 16384 // max(1, channels))
-    for start in range(0, rows.shape[0], step):
-        block = rows[start : start + step].astype(np.int64)
-        if bias is not None:
-            block += bias
-        if shifts_left:
-            block = wrap32(block << left)
-        block *= multiplier.significand
-        block += 1 << 30
-        block >>= 31
-        if shifts_right:
-            sign = block >> 63
-            if not all_right:
-                sign *= right > 0
-            block += sign
-            block += half
-            block >>= right
-        block += zero_point
-        result[start : start + step] = np.clip(block, *limits, out=block)
-    return result.reshape(accumulators.shape)
+    """`Requantizer` for one time."""
+    return Requantizer.of(bias, multiplier, zero_point, limits, dtype)(accumulators)
 
 
 def multiply_int16(a: Int64, b: Int64 | int) -> Int64:

@@ -5,48 +5,34 @@ from __future__ import annotations
 import numpy as np
 from nnapi_toolkit.reference.base import Array
 
-#: Elements of one block of partial sums: with the products of a step it should stay in the first-level cache.
-SUM_ELEMENTS = 1 << 13
-
-#: Elements of one block of products: it should stay in the second-level cache.
-PRODUCT_ELEMENTS = 1 << 17
-
-#: Matrices of fewer columns go faster with the rows along the fast axis.
-NARROW = 48
+#: Elements of one block of the left matrix: it should stay in the second-level cache.
+BLOCK_ELEMENTS = 1 << 17
 
 
 def product_in_order(left: Array, right: Array) -> Array:
     """Matrix product [M, K] x [K, N] whose sums run over K from first to last, rounded at every step.
 
-    That is the order of the reference kernels' loops; a BLAS has its own. Costs a multiplication and an addition over
-    [M, N] per step.
+    That is the order of the reference kernels' loops; a BLAS has its own. `einsum` loops over the longer of M and N
+    innermost, adds a row times a number to the row of sums, and takes K in its order, as the rows' strides are the
+    smallest. About a quarter of a BLAS's speed.
     """
     rows, depth, columns = left.shape[0], left.shape[1], right.shape[1]
-    if depth == 0 or rows == 0 or columns == 0:
+    if depth == 0 or rows * columns == 0:
         return np.zeros((rows, columns), left.dtype)
-    if columns < NARROW and rows > columns:
-        return _narrow(left, right)
-    result = np.empty((rows, columns), left.dtype)
-    step = max(1, PRODUCT_ELEMENTS // (columns * depth))
+    if rows * columns == 1:  # no row to go along: einsum would add up along K, four sums at a time
+        return np.add.accumulate(left[0] * right[:, 0])[-1:].reshape(1, 1)
     right = np.ascontiguousarray(right)
-    for start in range(0, rows, step):
-        block = np.ascontiguousarray(left[start : start + step].T)
-        result[start : start + step] = sum_in_order(block[:, :, None] * right[:, None, :])
-    return result
-
-
-def _narrow(left: Array, right: Array) -> Array:
-    rows, depth, columns = left.shape[0], left.shape[1], right.shape[1]
+    if rows <= columns:
+        whole: Array = np.einsum("mk,kn->mn", left, right)
+        return whole
     result = np.empty((rows, columns), left.dtype)
-    step = max(1, SUM_ELEMENTS // columns)
-    for start in range(0, rows, step):
+    step = min(4096, max(64, BLOCK_ELEMENTS // depth))
+    starts = [*range(0, rows, step)]
+    if len(starts) > 1 and rows - starts[-1] == 1:
+        starts[-1] -= 1  # never a block of a single row
+    for start in starts:
         block = np.ascontiguousarray(left[start : start + step].T)
-        sums = np.zeros((columns, block.shape[1]), left.dtype)
-        product = np.empty_like(sums)
-        for k in range(depth):
-            np.multiply(right[k][:, None], block[k], out=product)
-            np.add(sums, product, out=sums)
-        result[start : start + step] = sums.T
+        result[start : start + step] = np.einsum("km,kn->nm", block, right).T
     return result
 
 
