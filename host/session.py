@@ -433,7 +433,7 @@ class Session:
         outputs = [ExecuteOutput(slot=t.slot, send=t.send, capacity=t.binding.length) for t in transfers.outputs]
         result = self._remote().execute(number, self.programs[number], inputs, outputs)
         received = 0
-        tensors = self.graph.subgraphs[subgraph].tensors
+        tensors = self.plan.view.subgraphs[subgraph].tensors  # with the shapes that the operators make
         for out, reply in zip(transfers.outputs, result.outputs):
             if out.send:
                 array = from_device(out.binding, tensors[out.binding.tensor], reply.data, reply.shape)
