@@ -47,7 +47,7 @@ def threaded_worker(library: Path) -> Iterator[Worker]:
 @pytest.fixture(scope="session")
 def sanitized_worker(sanitized_library: Path) -> Iterator[Worker]:
     """A process that runs cases with the sanitized library."""
-    with Worker(sanitized_library) as process:
+    with Worker(sanitized_library, {"SOFTNN_KERNELS": "baseline"}) as process:  # one that is sanitized itself
         yield process
 
 

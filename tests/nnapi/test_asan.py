@@ -25,6 +25,7 @@ def test_cases_under_asan() -> None:
         "LD_PRELOAD": softnn.preload(compiler),
         "ASAN_OPTIONS": "detect_leaks=0",  # Python's own
         "SOFTNN_THREADS": "2",
+        "SOFTNN_KERNELS": "baseline",  # one that is sanitized itself
     }
     work = jobs(case_files(), modes=("sync", "async"), constants=("copied",))
     outcomes = list(run_jobs(library, work, environment))
