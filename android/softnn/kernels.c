@@ -22,6 +22,20 @@ uint32_t snn_packing_tag(const SnnKernels *kernels) {
   return kernels->q_columns | kernels->q_unit << 8 | kernels->q_element << 12 | kernels->f_columns << 16;
 }
 
+uint32_t snn_block_height(uint32_t rows, uint32_t heights) {
+  uint32_t best = 1;
+  uint64_t least = UINT64_MAX;
+  for (uint32_t height = 1; height <= rows && height < 32; height++) {
+    if (!(heights >> height & 1)) continue;
+    uint64_t blocks = (rows + height - 1) / height, cost = blocks * (2 * height + 3); /* a block costs weights as well as rows */
+    if (cost <= least) {
+      best = height;
+      least = cost;
+    }
+  }
+  return best;
+}
+
 static bool packed_bytes(size_t n, size_t k, size_t columns, size_t unit, size_t element, size_t *weights, size_t *all) {
   size_t padded_n = panels(n, columns) * columns, padded_k = snn_align(k, unit);
   size_t elements, bytes, bias;

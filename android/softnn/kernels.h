@@ -184,6 +184,8 @@ void snn_qdepthwise_pack(const SnnKernels *kernels, void *memory, const uint8_t 
                          SnnStored input_form, const int32_t *bias, const SnnRequant *requant);
 SnnQDepthwise snn_qdepthwise_at(const SnnKernels *kernels, const void *memory, size_t taps, size_t channels, SnnStored weight_form,
                                 SnnStored input_form, const SnnRequant *requant);
+/* The height, out of a set of bits that has 1, whose blocks cover `rows` with the least work. */
+uint32_t snn_block_height(uint32_t rows, uint32_t heights);
 /* Tells packed forms apart (for snn_packed). */
 uint32_t snn_packing_tag(const SnnKernels *kernels);
 /* Columns [first, first + count) of a product; `first` must be a multiple of the panel width. */

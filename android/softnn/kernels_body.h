@@ -15,11 +15,15 @@
 #define SNN_Q_COLUMNS (SNN_Q_VECTORS * SNN_LANES)
 #define SNN_F_COLUMNS (SNN_F_VECTORS * SNN_LANES)
 #define SNN_UNROLL _Pragma("clang loop unroll(full)")
+/* Heights of register blocks, as a set of bits: 1, 2, 3, 4, 6, 8, 10, 12, as far as they are at most `rows`. */
+#define BLOCK_HEIGHTS(rows) (0x155e & ((2 << (rows)) - 1))
 
 #include "kernels_gather.h"
 #include "kernels_quantized.h"
 
 /* --- float products and depthwise: in TFLite's order and rounding, and fused --- */
+
+enum { F_ALL = BLOCK_HEIGHTS(SNN_F_ROWS), F_FEW = BLOCK_HEIGHTS(SNN_F_ROWS) & (1 << 1 | 1 << 4 | 1 << 8 | 1 << 12) };
 
 #define FLOAT_NAME(name) name##_exact
 #define MULTIPLY_ADD(a, b, c) ((a) * (b) + (c))

@@ -35,50 +35,58 @@ SNN_INLINE void FLOAT_NAME(f_block)(const int rows, const int vectors, const Snn
   }
 }
 
-#undef F_CASE
-#define F_CASE(rows) case rows: FLOAT_NAME(f_block)(rows, vectors, m, tile, row, n0, panel); break
-/* All rows of one panel, in blocks as equal as they can be. */
-SNN_INLINE void FLOAT_NAME(f_panel)(const int vectors, const SnnFMatrix *m, const SnnTile *tile, uint32_t n0, const float *panel) {
-  uint32_t blocks = (tile->rows + SNN_F_ROWS - 1) / SNN_F_ROWS;
-  for (uint32_t row = 0; blocks > 0; blocks--) {
-    uint32_t size = (tile->rows - row + blocks - 1) / blocks;
-    switch (size) {
-      F_CASE(1);
-      F_CASE(2);
-      F_CASE(3);
-      F_CASE(4);
-#if SNN_F_ROWS > 4
-      F_CASE(5);
-      F_CASE(6);
-#endif
-#if SNN_F_ROWS > 6
-      F_CASE(7);
-      F_CASE(8);
-#endif
-#if SNN_F_ROWS > 8
-      F_CASE(9);
-      F_CASE(10);
-      F_CASE(11);
-      F_CASE(12);
-#endif
-      default: break;
-    }
-    row += size;
+/* All rows of one panel in blocks of `height`; the last one overlaps the one before it, whose outputs it writes again. */
+SNN_INLINE void FLOAT_NAME(f_blocks)(const int height, const int vectors, const SnnFMatrix *m, const SnnTile *tile, uint32_t n0,
+                                     const float *panel) {
+  uint32_t last = tile->rows - (uint32_t)height;
+  for (uint32_t row = 0;; row = row + (uint32_t)height < last ? row + (uint32_t)height : last) {
+    FLOAT_NAME(f_block)(height, vectors, m, tile, row, n0, panel);
+    if (row == last) return;
   }
 }
 
-static void FLOAT_NAME(f_panel_wide)(const SnnFMatrix *m, const SnnTile *tile, uint32_t n0, const float *panel) {
-  FLOAT_NAME(f_panel)(SNN_F_VECTORS, m, tile, n0, panel);
+#undef F_CASE
+#define F_CASE(height) case height: FLOAT_NAME(f_blocks)(height, vectors, m, tile, n0, panel); break
+SNN_INLINE void FLOAT_NAME(f_panel)(const int vectors, const int heights, uint32_t height, const SnnFMatrix *m, const SnnTile *tile, uint32_t n0,
+                                    const float *panel) {
+  switch (height) {
+    F_CASE(1);
+    F_CASE(4);
+#if SNN_F_ROWS >= 8
+    F_CASE(8);
+#endif
+#if SNN_F_ROWS >= 12
+    F_CASE(12);
+#endif
+    default: break;
+  }
+  if (heights != F_ALL) return;
+  switch (height) {
+    F_CASE(2);
+    F_CASE(3);
+#if SNN_F_ROWS >= 6
+    F_CASE(6);
+#endif
+#if SNN_F_ROWS >= 10
+    F_CASE(10);
+#endif
+    default: break;
+  }
 }
-static void FLOAT_NAME(f_panel_narrow)(const SnnFMatrix *m, const SnnTile *tile, uint32_t n0, const float *panel) {
-  FLOAT_NAME(f_panel)(1, m, tile, n0, panel);
+
+static void FLOAT_NAME(f_panel_wide)(const SnnFMatrix *m, const SnnTile *tile, uint32_t height, uint32_t n0, const float *panel) {
+  FLOAT_NAME(f_panel)(SNN_F_VECTORS, F_ALL, height, m, tile, n0, panel);
+}
+static void FLOAT_NAME(f_panel_narrow)(const SnnFMatrix *m, const SnnTile *tile, uint32_t height, uint32_t n0, const float *panel) {
+  FLOAT_NAME(f_panel)(1, F_FEW, height, m, tile, n0, panel);
 }
 
 static void FLOAT_NAME(f_multiply)(const SnnFMatrix *m, const SnnTile *tile) {
   const float *panel = m->weights;
+  uint32_t all = snn_block_height(tile->rows, F_ALL), few = snn_block_height(tile->rows, F_FEW);
   for (uint32_t n0 = 0; n0 < m->n; n0 += SNN_F_COLUMNS, panel += (size_t)SNN_F_COLUMNS * m->k) {
-    if (m->n - n0 <= SNN_LANES) FLOAT_NAME(f_panel_narrow)(m, tile, n0, panel);
-    else FLOAT_NAME(f_panel_wide)(m, tile, n0, panel);
+    if (m->n - n0 <= SNN_LANES) FLOAT_NAME(f_panel_narrow)(m, tile, few, n0, panel);
+    else FLOAT_NAME(f_panel_wide)(m, tile, all, n0, panel);
   }
 }
 

@@ -9,7 +9,7 @@ enum { Q_UNIT = 2, Q_ELEMENT = 2 };
 /* What the output stage needs of one vector of channels. */
 typedef struct {
   Multipliers multiplier;
-  VecI32 left, right, half;
+  VecI32 left, right, half; /* half: 2^(right - 1), or 0 */
 } Scale;
 
 SNN_INLINE Scale load_scale(const SnnRequant *r, size_t channel) {
@@ -101,65 +101,78 @@ SNN_INLINE void q_block(const int rows, const int vectors, const SnnQMatrix *m, 
   else q_store(rows, vectors, acc, r, narrow, mode == Q_SIMPLE, (uint8_t *)out + n0, tile->out_stride, n0, m->n - n0);
 }
 
-#define Q_CASE(rows) case rows: q_block(rows, vectors, m, r, narrow, mode, tile, row, n0, panel); break
-/* All rows of one panel, in blocks as equal as they can be. */
-SNN_INLINE void q_panel(const int vectors, const SnnQMatrix *m, const SnnRequant *r, const Narrow *narrow, const QMode mode,
-                        const SnnTile *tile, uint32_t n0, const char *panel) {
-  uint32_t blocks = (tile->rows + SNN_Q_ROWS - 1) / SNN_Q_ROWS;
-  for (uint32_t row = 0; blocks > 0; blocks--) {
-    uint32_t size = (tile->rows - row + blocks - 1) / blocks;
-    switch (size) {
-      Q_CASE(1);
-      Q_CASE(2);
-      Q_CASE(3);
-      Q_CASE(4);
-#if SNN_Q_ROWS > 4
-      Q_CASE(5);
-      Q_CASE(6);
+/* All rows of one panel in blocks of `height`; the last one overlaps the one before it, whose outputs it writes again. */
+SNN_INLINE void q_blocks(const int height, const int vectors, const SnnQMatrix *m, const SnnRequant *r, const Narrow *narrow, const QMode mode,
+                         const SnnTile *tile, uint32_t n0, const char *panel) {
+  uint32_t last = tile->rows - (uint32_t)height;
+  for (uint32_t row = 0;; row = row + (uint32_t)height < last ? row + (uint32_t)height : last) {
+    q_block(height, vectors, m, r, narrow, mode, tile, row, n0, panel);
+    if (row == last) return;
+  }
+}
+
+#define Q_CASE(height) case height: q_blocks(height, vectors, m, r, narrow, mode, tile, n0, panel); break
+/* The heights that a form of the kernel exists for: all of them for the form that matters, few for the others. */
+enum { Q_ALL = BLOCK_HEIGHTS(SNN_Q_ROWS), Q_FEW = BLOCK_HEIGHTS(SNN_Q_ROWS) & (1 << 1 | 1 << 4 | 1 << 8 | 1 << 12) };
+
+SNN_INLINE void q_panel(const int vectors, const int heights, uint32_t height, const SnnQMatrix *m, const SnnRequant *r, const Narrow *narrow,
+                        const QMode mode, const SnnTile *tile, uint32_t n0, const char *panel) {
+  switch (height) {
+    Q_CASE(1);
+    Q_CASE(4);
+#if SNN_Q_ROWS >= 8
+    Q_CASE(8);
 #endif
-#if SNN_Q_ROWS > 6
-      Q_CASE(7);
-      Q_CASE(8);
+#if SNN_Q_ROWS >= 12
+    Q_CASE(12);
 #endif
-#if SNN_Q_ROWS > 8
-      Q_CASE(9);
-      Q_CASE(10);
-      Q_CASE(11);
-      Q_CASE(12);
+    default: break;
+  }
+  if (heights != Q_ALL) return;
+  switch (height) {
+    Q_CASE(2);
+    Q_CASE(3);
+#if SNN_Q_ROWS >= 6
+    Q_CASE(6);
 #endif
-      default: break;
-    }
-    row += size;
+#if SNN_Q_ROWS >= 10
+    Q_CASE(10);
+#endif
+    default: break;
   }
 }
 
 /* One form for each mode, so that the branches stay outside. */
-static void q_panel_simple(const SnnQMatrix *m, const SnnRequant *r, const Narrow *n, const SnnTile *tile, uint32_t n0, const char *panel) {
-  q_panel(SNN_Q_VECTORS, m, r, n, Q_SIMPLE, tile, n0, panel);
+static void q_panel_simple(const SnnQMatrix *m, const SnnRequant *r, const Narrow *n, const SnnTile *tile, uint32_t height, uint32_t n0,
+                           const char *panel) {
+  q_panel(SNN_Q_VECTORS, Q_ALL, height, m, r, n, Q_SIMPLE, tile, n0, panel);
 }
-static void q_panel_narrow(const SnnQMatrix *m, const SnnRequant *r, const Narrow *n, const SnnTile *tile, uint32_t n0, const char *panel) {
-  q_panel(1, m, r, n, Q_SIMPLE, tile, n0, panel);
+static void q_panel_narrow(const SnnQMatrix *m, const SnnRequant *r, const Narrow *n, const SnnTile *tile, uint32_t height, uint32_t n0,
+                           const char *panel) {
+  q_panel(1, Q_FEW, height, m, r, n, Q_SIMPLE, tile, n0, panel);
 }
-static void q_panel_any(const SnnQMatrix *m, const SnnRequant *r, const Narrow *n, const SnnTile *tile, uint32_t n0, const char *panel) {
-  q_panel(SNN_Q_VECTORS, m, r, n, Q_ANY, tile, n0, panel);
+static void q_panel_any(const SnnQMatrix *m, const SnnRequant *r, const Narrow *n, const SnnTile *tile, uint32_t height, uint32_t n0,
+                        const char *panel) {
+  q_panel(SNN_Q_VECTORS, Q_FEW, height, m, r, n, Q_ANY, tile, n0, panel);
 }
-static void q_panel_raw(const SnnQMatrix *m, const SnnTile *tile, uint32_t n0, const char *panel) {
-  q_panel(SNN_Q_VECTORS, m, NULL, NULL, Q_RAW, tile, n0, panel);
+static void q_panel_raw(const SnnQMatrix *m, const SnnTile *tile, uint32_t height, uint32_t n0, const char *panel) {
+  q_panel(SNN_Q_VECTORS, Q_FEW, height, m, NULL, NULL, Q_RAW, tile, n0, panel);
 }
 
 static void q_multiply(const SnnQMatrix *m, const SnnRequant *r, const SnnTile *tile) {
   const char *panel = m->weights;
   size_t panel_bytes = (size_t)SNN_Q_COLUMNS * snn_align(m->k, Q_UNIT) * Q_ELEMENT;
+  uint32_t few = snn_block_height(tile->rows, Q_FEW), all = snn_block_height(tile->rows, Q_ALL);
   if (r == NULL) {
-    for (uint32_t n0 = 0; n0 < m->n; n0 += SNN_Q_COLUMNS, panel += panel_bytes) q_panel_raw(m, tile, n0, panel);
+    for (uint32_t n0 = 0; n0 < m->n; n0 += SNN_Q_COLUMNS, panel += panel_bytes) q_panel_raw(m, tile, few, n0, panel);
     return;
   }
   Narrow narrow = make_narrow(r->is_signed, r->zero_point, r->lo, r->hi);
   bool simple = m->bounded && r->plain;
   for (uint32_t n0 = 0; n0 < m->n; n0 += SNN_Q_COLUMNS, panel += panel_bytes) {
-    if (!simple) q_panel_any(m, r, &narrow, tile, n0, panel);
-    else if (m->n - n0 <= SNN_LANES) q_panel_narrow(m, r, &narrow, tile, n0, panel);
-    else q_panel_simple(m, r, &narrow, tile, n0, panel);
+    if (!simple) q_panel_any(m, r, &narrow, tile, few, n0, panel);
+    else if (m->n - n0 <= SNN_LANES) q_panel_narrow(m, r, &narrow, tile, few, n0, panel);
+    else q_panel_simple(m, r, &narrow, tile, all, n0, panel);
   }
 }
 

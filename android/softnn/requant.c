@@ -82,8 +82,8 @@ int snn_requant_fill(SnnNode *node, void *memory, size_t channels, size_t padded
     SnnMultiplier m = c < channels ? snn_quantize_multiplier(channel_multiplier(in, filter, out, c, wide)) : (SnnMultiplier){0, 0};
     multiplier[c] = m.multiplier;
     left[c] = m.shift > 0 ? m.shift : 0;
-    right[c] = m.shift < 0 ? -m.shift : 1 - (m.multiplier != 0);
-    if (c < channels && m.shift >= 0 && m.multiplier != 0) requant->plain = false;
+    right[c] = m.shift < 0 ? -m.shift : 0;
+    if (m.shift >= 0 && m.multiplier != 0) requant->plain = false;
   }
   return SNN_OK;
 }
