@@ -130,6 +130,12 @@ int snn_get_i32s(SnnNode *node, uint32_t input, const int32_t **values, size_t *
   return *values ? SNN_OK : SNN_NEEDS_DATA;
 }
 
+int snn_get_scratch(SnnNode *node, uint64_t bytes) {
+  SNN_CHECK(node, bytes <= PTRDIFF_MAX, "%llu bytes of working memory are too many", (unsigned long long)bytes);
+  snn_scratch(node, (size_t)bytes);
+  return SNN_OK;
+}
+
 size_t snn_product(const uint32_t *dims, uint32_t begin, uint32_t end) {
   size_t product = 1;
   for (uint32_t i = begin; i < end; i++) product *= dims[i];

@@ -47,6 +47,8 @@ bool snn_check_same_quantization(SnnNode *node, const SnnTensor *a, const SnnTen
 bool snn_axis(SnnNode *node, int32_t axis, uint32_t rank, uint32_t *result);
 /* The values of an int32 tensor of rank 1 (or, as a matrix, of any rank): SNN_OK, SNN_NEEDS_DATA or SNN_BAD. */
 int snn_get_i32s(SnnNode *node, uint32_t input, const int32_t **values, size_t *count);
+/* snn_scratch, refused where the address space cannot hold it. */
+int snn_get_scratch(SnnNode *node, uint64_t bytes);
 /* Product of a run of dimensions. */
 size_t snn_product(const uint32_t *dims, uint32_t begin, uint32_t end);
 

@@ -249,8 +249,7 @@ static int lstm_prepare(SnnNode *node) {
   l.in = snn_sequence(1, s->batch, s->input, s->input, true);
   l.fw_out = snn_sequence(1, s->batch, s->output, s->output, true);
   *params = l;
-  snn_scratch(node, (size_t)GATES * s->cells * sizeof(float));
-  return SNN_OK;
+  return snn_get_scratch(node, (uint64_t)GATES * s->cells * sizeof(float));
 }
 
 static int lstm_execute(SnnNode *node) {
@@ -302,8 +301,7 @@ static int unidirectional_prepare(SnnNode *node) {
   if (!params) return SNN_NO_MEMORY;
   l.fw_out = snn_sequence(l.in.time, l.in.batch, s->output, s->output, time_major);
   *params = l;
-  snn_scratch(node, ((size_t)GATES + s->batch) * s->cells * sizeof(float));
-  return SNN_OK;
+  return snn_get_scratch(node, ((uint64_t)GATES + s->batch) * s->cells * sizeof(float));
 }
 
 static int unidirectional_execute(SnnNode *node) {
@@ -394,9 +392,8 @@ static int bidirectional_prepare(SnnNode *node) {
   l.fw_out = snn_sequence(l.in.time, l.in.batch, l.fw.output, fw_row, time_major);
   l.bw_out = snn_sequence(l.in.time, l.in.batch, l.bw.output, bw_row, time_major);
   *params = l;
-  size_t cells = l.fw.cells > l.bw.cells ? l.fw.cells : l.bw.cells;
-  snn_scratch(node, (GATES + l.in.batch) * cells * sizeof(float));
-  return SNN_OK;
+  uint64_t cells = l.fw.cells > l.bw.cells ? l.fw.cells : l.bw.cells;
+  return snn_get_scratch(node, ((uint64_t)GATES + l.in.batch) * cells * sizeof(float));
 }
 
 static int bidirectional_execute(SnnNode *node) {

@@ -70,9 +70,8 @@ static int postprocessing_prepare(SnnNode *node) {
   if (!params) return SNN_NO_MEMORY;
   *params = p;
   /* Boxes and best scores of the anchors, then item numbers: of anchors and classes, or of anchors and of the classes of one. */
-  size_t items = p.regular ? (size_t)p.anchors * p.classes : (size_t)p.anchors + p.classes;
-  snn_scratch(node, p.anchors * (sizeof(SnnBox) + sizeof(float)) + items * sizeof(uint32_t));
-  return SNN_OK;
+  uint64_t items = p.regular ? (uint64_t)p.anchors * p.classes : (uint64_t)p.anchors + p.classes;
+  return snn_get_scratch(node, p.anchors * (uint64_t)(sizeof(SnnBox) + sizeof(float)) + items * sizeof(uint32_t));
 }
 
 /* Boxes here are y1, x1, y2, x2; anchors and deltas are centre y, centre x, height, width. */

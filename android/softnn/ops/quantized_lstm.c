@@ -314,8 +314,7 @@ static int full_prepare(SnnNode *node) {
   Full *params = snn_params(node, sizeof(p));
   if (!params) return SNN_NO_MEMORY;
   *params = p;
-  snn_scratch(node, (size_t)p.cells * (GATES * sizeof(int16_t) + sizeof(int8_t)));
-  return SNN_OK;
+  return snn_get_scratch(node, (uint64_t)p.cells * (GATES * sizeof(int16_t) + sizeof(int8_t)));
 }
 
 static int64_t dot_s8(const int8_t *x, int32_t x_zero, const int8_t *w, size_t count) {

@@ -34,8 +34,7 @@ static int multinomial_prepare(SnnNode *node) {
   Multinomial *params = snn_params(node, sizeof(*params));
   if (!params) return SNN_NO_MEMORY;
   *params = (Multinomial){in->dims[0], in->dims[1], (uint32_t)samples};
-  snn_scratch(node, (size_t)in->dims[1] * sizeof(double));
-  return SNN_OK;
+  return snn_get_scratch(node, (uint64_t)in->dims[1] * sizeof(double));
 }
 
 static void multiply(uint32_t a, uint32_t b, uint32_t *high, uint32_t *low) {

@@ -149,8 +149,7 @@ static int mean_prepare(SnnNode *node) {
   if (!snn_is_quant8(node->in[0]->type)) return SNN_OK;
   SNN_CHECK(node, r->reduced <= INT32_MAX / 256, "the mean of %zu values may overflow", r->reduced);
   r->mean = mean_multiplier(r->reduced);
-  snn_scratch(node, r->out_count * sizeof(int32_t));
-  return SNN_OK;
+  return snn_get_scratch(node, (uint64_t)r->out_count * sizeof(int32_t));
 }
 
 static int mean_execute(SnnNode *node) {

@@ -88,8 +88,7 @@ static int roi_align_prepare(SnnNode *node) {
   Regions *params = snn_params(node, sizeof(r));
   if (!params) return SNN_NO_MEMORY;
   *params = r;
-  snn_scratch(node, (size_t)r.in.c * sizeof(float));
-  return SNN_OK;
+  return snn_get_scratch(node, (uint64_t)r.in.c * sizeof(float));
 }
 
 /* Two neighbours in one direction and the second one's share. */
