@@ -62,6 +62,8 @@ def decide(node: Node, target: Target, depth: int = 0) -> Decision:
     reason = rule.check_case(case)
     if reason is None:
         return Decision(None, rule)
+    if reason.rule == "operator-version":
+        return Decision(reason, rule)
     for rewrite in BY_OPERATOR.get(node.operator.name, ()):
         if rewrite.name in target.rewrites and rewrite.check(case) is None:
             return Decision(None, rule, rewrite)

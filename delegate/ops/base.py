@@ -219,8 +219,13 @@ class Case:
         """The NNAPI operand type of a tensor on this target, or a refusal."""
         return operand_code(operand, self.target)
 
-    def operation(self, name: str, operand: Operand) -> OperandCode:
+    def operation(self, name: str, operand: Operand, *, any_rank: bool = False) -> OperandCode:
         """Checks that an NNAPI operation takes this main operand on this target: level, type, rank, shape.
+
+        Args:
+            name: The operation.
+            operand: Its main input or output.
+            any_rank: The operand gets another shape first.
 
         Returns:
             The operand's NNAPI type.
@@ -236,7 +241,8 @@ class Case:
             self.need_level(since, f"{code.name} for {name}", operand)
         if code in QUANT8:
             self.quantization(operand)
-        self.ranks(operand, *fact.ranks, what=name)
+        if not any_rank:
+            self.ranks(operand, *fact.ranks, what=name)
         self.known_shape(operand)
         return code
 

@@ -24,7 +24,8 @@ def paddings(case: Case) -> list[int]:
     return values
 
 
-def _check(case: Case, name: str) -> None:
+def check_pad(case: Case, name: str) -> None:
+    """The operation takes the input, and the paddings are known."""
     x, out = case.input(0, "input"), case.output()
     case.operation(name, x)
     case.need(x.rank >= 1, "operand-rank", x, "of rank 0", "of rank 1 or more")
@@ -39,19 +40,24 @@ def _pad_rule(case: Case) -> None:
     if case.has_input(2):
         _pad_v2_rule(case)
         return
-    _check(case, "PAD")
+    check_pad(case, "PAD")
     x = case.input(0)
     if case.level < 3 and case.code(x) in QUANT8 and case.quantization(x)[1] != 0:
         case.need_level(3, "padding of 8-bit tensors with a zero point", x)
 
 
 def _pad_v2_rule(case: Case) -> None:
-    _check(case, "PAD_V2")
+    check_pad(case, "PAD_V2")
+    check_value(case, "PAD_V2")
+
+
+def check_value(case: Case, name: str) -> None:
+    """What is padded with: one constant of the input's type and scale."""
     value = case.input(2, "constant_values")
     case.same_type(value, case.input(0))
     case.need(case.constant(value).size == 1, "operand-shape", value, list(value.shape), "a single value")
     if case.code(value) in QUANT8:
-        case.same_quantization(value, case.input(0), "PAD_V2")
+        case.same_quantization(value, case.input(0), name)
 
 
 def _lower_pad(builder: ProgramBuilder, case: Case) -> None:
@@ -85,7 +91,7 @@ def _pad_tflite(case: Case) -> None:
 
 def _mirror_rule(case: Case) -> None:
     """NNAPI: feature level 7."""
-    _check(case, "MIRROR_PAD")
+    check_pad(case, "MIRROR_PAD")
     x, edge = case.input(0), 1 if case.options.mode == MirrorPadMode.REFLECT else 0
     for axis, size in enumerate(x.shape):
         most = max(paddings(case)[2 * axis : 2 * axis + 2])

@@ -21,10 +21,10 @@ def axes_of(case: Case) -> list[int]:
     return axes
 
 
-def check_reduction(case: Case, name: str) -> None:
-    """The operation takes the input, and the axes are known."""
+def check_reduction(case: Case, name: str, *, any_rank: bool = False) -> None:
+    """The operation takes the input (or an image made of it), and the axes are known."""
     x, out = case.input(0, "input"), case.output()
-    code = case.operation(name, x)
+    code = case.operation(name, x, any_rank=any_rank)
     case.same_type(out, x)
     case.known_shape(out)
     axes = axes_of(case)

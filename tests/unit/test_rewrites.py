@@ -47,6 +47,12 @@ NEEDED = {
     "mean-as-depthwise": ("MEAN-int8-rescaled-square", 4, (), "DEPTHWISE_CONV_2D RESHAPE"),
     "mean-by-table": ("MEAN-uint8-rescaled", 3, (), "CAST REDUCE_SUM CAST GATHER"),
     "average-pool-by-table": ("AVERAGE_POOL_2D-int8-even", 3, ("int8-as-uint8",), "CAST AVERAGE_POOL_2D MUL ADD CAST GATHER"),
+    "prelu-by-relu": ("PRELU-float32", 1, (), "RELU MUL RELU MUL ADD"),
+    "neg-by-mul": ("NEG-float32", 1, (), "MUL"),
+    "abs-by-relu": ("ABS-float32", 1, (), "RELU MUL RELU ADD"),
+    "sub-by-add": ("SUB-float32", 1, (), "MUL ADD"),
+    "reduce-by-pool": ("REDUCE_MAX-float32", 1, (), None),
+    "pad-by-concatenation": ("PAD-float32", 1, (), None),
     "topk-reversed": ("TOPK_V2-uint8", 3, (), "GATHER TOPK_V2 GATHER"),
     "fully-connected-as-convolution": ("FULLY_CONNECTED-int8-per-channel", 4, (), "RESHAPE CONV_2D RESHAPE"),
 }
