@@ -1,12 +1,14 @@
 /* Pools over the taps of one pixel; included by kernels_body.h. */
 
-/* sum / count rounded to nearest, ties away from zero. Quotients below 256 of counts up to 2^16 are exact enough in float: the next integer is
- * farther away than the rounding error. */
-SNN_INLINE VecI32 average_i32(VecI32 sum, int32_t count) {
-  VecI32 half = splat_i32(count / 2), negative = sum >> 31;
-  VecI32 nudged = add_i32(sum, (half ^ negative) - negative);
-  VecF32 quotient = __builtin_convertvector(nudged, VecF32) / splat_f32((float)count);
-  return __builtin_convertvector(quotient, VecI32);
+/* 2 x VecU16 channels. Bytes are summed as unsigned numbers in 16 bits; so many taps fit. */
+enum { AVERAGE_TAPS = 256, AVERAGE_BLOCK = 4 * SNN_LANES };
+
+/* sum / count rounded to nearest, ties away from zero, by the multiplication with 2^24 / count rounded up: its error, below count / 2^24 of the
+ * dividend of at most 255.5 * count, stays below the 1 / count that is missing to the next integer, and the product fits 32 bits. */
+SNN_INLINE VecI32 average_i32(VecI32 sum, VecI32 half, VecU32 inverse) {
+  VecI32 negative = sum >> 31, size = (sum ^ negative) - negative;
+  VecI32 mean = (VecI32)(((VecU32)(size + half) * inverse) >> 24);
+  return (mean ^ negative) - negative;
 }
 
 static int32_t average_scalar(int32_t sum, int32_t count) { return (sum > 0 ? sum + count / 2 : sum - count / 2) / count; }
@@ -17,36 +19,41 @@ static int32_t average_scalar(int32_t sum, int32_t count) { return (sum > 0 ? su
     for (uint32_t x = 0; x < t->columns; x++, in += t->in_column)                        \
       SNN_UNROLL for (int j = 0; j < (vectors); j++)
 
-SNN_INLINE VecI32 widen_8(bool is_signed, const uint8_t *from) { return is_signed ? widen_i8(from) : widen_u8(from); }
-
-SNN_INLINE void q_average_block(const int vectors, const SnnTaps *t, const bool is_signed, int32_t lo, int32_t hi, size_t c) {
-  VecI32 sum[4] = {{0}};
-  POOL_LOOP(uint8_t, vectors) sum[j] = add_i32(sum[j], widen_8(is_signed, in + j * SNN_LANES));
+SNN_INLINE void q_average_block(const SnnTaps *t, bool is_signed, const Narrow *narrow, size_t c) {
+  typedef uint16_t VecU16 __attribute__((vector_size(SNN_VECTOR_BYTES)));
+  typedef uint16_t LanesU16 __attribute__((vector_size(SNN_VECTOR_BYTES / 2)));
+  HalfU8 flip = (uint8_t)(is_signed ? 0x80 : 0) - (HalfU8){0};
+  VecU16 sum[2] = {{0}};
+  POOL_LOOP(uint8_t, 2) sum[j] += __builtin_convertvector(SNN_LOAD(HalfU8, in + j * 2 * SNN_LANES) ^ flip, VecU16);
   }
   int32_t count = (int32_t)(t->rows * t->columns);
-  SNN_UNROLL for (int j = 0; j < vectors; j++) {
-    VecI32 mean = clamp_i32(average_i32(sum[j], count), splat_i32(lo), splat_i32(hi));
-    SNN_STORE((uint8_t *)t->out + c + j * SNN_LANES, __builtin_convertvector((VecU32)mean, LanesU8));
+  VecI32 bias = splat_i32(is_signed ? 128 * count : 0), half = splat_i32(count / 2), mean[4];
+  VecU32 inverse = (VecU32)splat_i32(((1 << 24) + count - 1) / count);
+  SNN_UNROLL for (int j = 0; j < 4; j++) {
+    LanesU16 part = SNN_LOAD(LanesU16, (const char *)&sum[j / 2] + j % 2 * (SNN_VECTOR_BYTES / 2));
+    mean[j] = average_i32(__builtin_convertvector(part, VecI32) - bias, half, inverse);
   }
+  SNN_STORE((uint8_t *)t->out + c, narrow_ordered(mean[0], mean[1], mean[2], mean[3], narrow));
+}
+
+static void q_average_channel(const SnnTaps *t, bool is_signed, int32_t lo, int32_t hi, size_t c) {
+  int32_t sum = 0;
+  for (uint32_t y = 0; y < t->rows; y++) {
+    const uint8_t *in = (const uint8_t *)t->in + y * t->in_row + c;
+    for (uint32_t x = 0; x < t->columns; x++, in += t->in_column) sum += is_signed ? (int8_t)*in : *in;
+  }
+  ((uint8_t *)t->out)[c] = (uint8_t)snn_clamp(average_scalar(sum, (int32_t)(t->rows * t->columns)), lo, hi);
 }
 
 static void q_average(const SnnTaps *t, bool is_signed, int32_t lo, int32_t hi) {
   size_t c = 0;
-  if (t->rows * (uint64_t)t->columns <= 1 << 16) {
-    for (; c + 4 * SNN_LANES <= t->channels; c += 4 * SNN_LANES) {
-      if (is_signed) q_average_block(4, t, true, lo, hi, c);
-      else q_average_block(4, t, false, lo, hi, c);
-    }
-    for (; c + SNN_LANES <= t->channels; c += SNN_LANES) q_average_block(1, t, is_signed, lo, hi, c);
+  if (t->rows * (uint64_t)t->columns <= AVERAGE_TAPS && t->channels >= AVERAGE_BLOCK) {
+    Narrow narrow = make_narrow(is_signed, 0, lo, hi);
+    for (; c + AVERAGE_BLOCK <= t->channels; c += AVERAGE_BLOCK) q_average_block(t, is_signed, &narrow, c);
+    if (c < t->channels) q_average_block(t, is_signed, &narrow, t->channels - AVERAGE_BLOCK); /* overlaps the last one */
+    return;
   }
-  for (; c < t->channels; c++) {
-    int32_t sum = 0;
-    for (uint32_t y = 0; y < t->rows; y++) {
-      const uint8_t *in = (const uint8_t *)t->in + y * t->in_row + c;
-      for (uint32_t x = 0; x < t->columns; x++, in += t->in_column) sum += is_signed ? (int8_t)*in : *in;
-    }
-    ((uint8_t *)t->out)[c] = (uint8_t)snn_clamp(average_scalar(sum, (int32_t)(t->rows * t->columns)), lo, hi);
-  }
+  for (; c < t->channels; c++) q_average_channel(t, is_signed, lo, hi, c);
 }
 
 /* Maxima of bytes are taken as unsigned numbers; the sign bit is flipped before and after. */
@@ -61,6 +68,14 @@ static void q_max(const SnnTaps *t, bool is_signed, int32_t lo, int32_t hi) {
     }
     max = __builtin_elementwise_min(max, high - (Bytes){0});
     SNN_STORE((uint8_t *)t->out + c, max ^ flip);
+  }
+  if (c < t->channels && c > 0) { /* one more vector, over the last one */
+    SnnTaps last = *t;
+    last.in = (const uint8_t *)t->in + t->channels - SNN_VECTOR_BYTES;
+    last.out = (uint8_t *)t->out + t->channels - SNN_VECTOR_BYTES;
+    last.channels = SNN_VECTOR_BYTES;
+    q_max(&last, is_signed, lo, hi);
+    return;
   }
   for (; c < t->channels; c++) {
     uint8_t max = low;
