@@ -163,6 +163,15 @@ def _convolutions() -> None:
             out = [result(kind, (2, 16, 14, 5), scale=0.9)]
             case("TRANSPOSE_CONV", name, [shape, t, x], out, **upsample, version=2)
             case("TRANSPOSE_CONV", name, [shape, t, x, _bias(kind, 5, t)], out, **upsample, version=3, note="bias")
+    for note, kernel, padding, shape in (
+        ("valid", (3, 3), VALID, (1, 11, 9, 5)),
+        ("even", (4, 4), SAME, (1, 10, 8, 5)),
+        ("odd", (5, 2), SAME, (1, 9, 7, 5)),
+        ("small", (2, 2), VALID, (1, 10, 8, 5)),
+    ):
+        t = _weights("float32", (5, *kernel, 4), 5, 0)
+        case("TRANSPOSE_CONV", "float32", [ints(*shape), t, value("float32", (1, 5, 4, 4))], [result("float32", shape)],
+             padding=padding, stride_w=2, stride_h=2, note=note, relative=1e-5, version=2)
     w8 = _weights("int8", (6, 3, 3, 4), 6, 0)
     bias = _bias("float32", 6, w8)
     hybrid = [value("float32", (1, 8, 7, 4)), w8, bias]
@@ -347,6 +356,9 @@ def _moves() -> None:
         for op in ("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"):
             version = 2 if kind == "int8" else 1
             case(op, kind, [value(kind, (1, 3, 4, 2)), ints(6, 6)], [result(kind, (1, 6, 6, 2))], version=version, relative=1e-5)
+            for size in (3, 4):
+                case(op, kind, [value(kind, (2, 3, size, 2)), ints(6, 2 * size)], [result(kind, (2, 6, 2 * size, 2))], version=3,
+                     note=f"doubled-{size}", relative=1e-5, half_pixel_centers=True)
             for flag in ("align_corners", "half_pixel_centers"):
                 case(op, kind, [value(kind, (1, 3, 4, 2)), ints(5, 7)], [result(kind, (1, 5, 7, 2))], version=3,
                      note=flag.split("_")[0], relative=1e-5, **{flag: True})

@@ -357,13 +357,19 @@ def depthwise_tflite(case: Case) -> None:
 # -- TRANSPOSE_CONV -------------------------------------------------------------------------------------------------
 
 
-def _transpose_operands(case: Case) -> tuple[Operand, Operand, Operand | None, Operand]:
+def transpose_operands(case: Case) -> tuple[Operand, Operand, Operand | None, Operand]:
+    """Input, filter, bias, output."""
     return case.input(2, "input"), case.input(1, "filter"), optional_bias(case, 3), case.output()
 
 
 def check_transpose_conv(case: Case, x: Operand, weights: Operand, bias: Operand | None, out: Operand) -> None:
     """What TRANSPOSE_CONV_2D needs of its operands."""
     case.operation("TRANSPOSE_CONV_2D", x)
+    check_transposed(case, x, weights, bias, out)
+
+
+def check_transposed(case: Case, x: Operand, weights: Operand, bias: Operand | None, out: Operand) -> None:
+    """Operands of a transposed convolution that go together."""
     case.ranks(weights, 4, 4, "TRANSPOSE_CONV_2D")
     case.ranks(out, 4, 4, "TRANSPOSE_CONV_2D")
     case.known_shape(out)
@@ -381,7 +387,7 @@ def check_transpose_conv(case: Case, x: Operand, weights: Operand, bias: Operand
 
 def transpose_conv_rule(case: Case) -> None:
     """NNAPI: TRANSPOSE_CONV_2D; the output shape must be known."""
-    x, weights, bias, out = _transpose_operands(case)
+    x, weights, bias, out = transpose_operands(case)
     check_transpose_conv(case, x, weights, bias, out)
     case.positive("stride_w", "stride_h")
     padding_code(case)
@@ -391,7 +397,7 @@ def transpose_conv_rule(case: Case) -> None:
 
 def lower_transpose_conv(builder: ProgramBuilder, case: Case) -> None:
     """x, filter, bias, output shape, padding, strides, fuse, layout."""
-    x, weights, bias, out = _transpose_operands(case)
+    x, weights, bias, out = transpose_operands(case)
     o = case.options
     emit_transpose_conv(
         builder, case, (x, weights, bias, out), (int(padding_code(case)), o.stride_w, o.stride_h, int(case.fuse()))

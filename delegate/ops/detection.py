@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 # -- Convolution2DTransposeBias -------------------------------------------------------------------------------------
 
 
-def _transpose_bias_operands(case: Case) -> tuple[Operand, Operand, Operand | None, Operand]:
+def transpose_bias_operands(case: Case) -> tuple[Operand, Operand, Operand | None, Operand]:
+    """Input, filter, bias, output."""
     return case.input(0, "input"), case.input(1, "filter"), case.input(2, "bias"), case.output()
 
 
-def _transpose_bias_options(case: Case) -> tuple[int, int, int]:
+def transpose_bias_options(case: Case) -> tuple[int, int, int]:
     """Padding (1 SAME, 2 VALID: NNAPI's numbers), stride width, stride height."""
     data = case.node.operator.custom_options
     case.need(len(data) >= 12, "option-value", "the custom options", f"{len(data)} bytes", "three int32")
@@ -33,14 +34,14 @@ def _transpose_bias_options(case: Case) -> tuple[int, int, int]:
 
 def _transpose_bias_rule(case: Case) -> None:
     """MediaPipe's transposed convolution with bias, which no builtin operator of its time had: TRANSPOSE_CONV_2D."""
-    x, weights, bias, out = _transpose_bias_operands(case)
+    x, weights, bias, out = transpose_bias_operands(case)
     case.typed(x, TensorType.FLOAT32)
     check_transpose_conv(case, x, weights, bias, out)
-    _transpose_bias_options(case)
+    transpose_bias_options(case)
 
 
 def _lower_transpose_bias(builder: ProgramBuilder, case: Case) -> None:
-    emit_transpose_conv(builder, case, _transpose_bias_operands(case), (*_transpose_bias_options(case), 0))
+    emit_transpose_conv(builder, case, transpose_bias_operands(case), (*transpose_bias_options(case), 0))
 
 
 # -- TFLite_Detection_PostProcess -----------------------------------------------------------------------------------

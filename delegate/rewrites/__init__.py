@@ -11,7 +11,16 @@ are the same bit for bit, and float results differ by rounding only; others are 
 from __future__ import annotations
 
 from nnapi_toolkit.delegate.ops.base import DEQUANTIZED_WEIGHTS, INT8_AS_UINT8
-from nnapi_toolkit.delegate.rewrites import activations, convolution, early, matmul, recurrent, shapes, tables
+from nnapi_toolkit.delegate.rewrites import (
+    activations,
+    convolution,
+    early,
+    matmul,
+    recurrent,
+    shapes,
+    tables,
+    upsampling,
+)
 from nnapi_toolkit.delegate.rewrites.base import Rewrite
 from nnapi_toolkit.delegate.rewrites.folding import CONSTANT_FOLDING
 
@@ -24,6 +33,7 @@ RULES: tuple[Rewrite, ...] = (
     *recurrent.REWRITES,
     *tables.REWRITES,
     *early.REWRITES,
+    *upsampling.REWRITES,
 )
 
 #: Operator -> its rewrites.

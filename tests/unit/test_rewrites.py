@@ -53,6 +53,8 @@ NEEDED = {
     "sub-by-add": ("SUB-float32", 1, (), "MUL ADD"),
     "reduce-by-pool": ("REDUCE_MAX-float32", 1, (), None),
     "pad-by-concatenation": ("PAD-float32", 1, (), None),
+    "transpose-conv-as-conv": ("TRANSPOSE_CONV-float32-bias", 1, (), "CONV_2D DEPTH_TO_SPACE"),
+    "half-pixels-by-slice": ("RESIZE_BILINEAR-float32-doubled-3", 2, (), None),
     "topk-reversed": ("TOPK_V2-uint8", 3, (), "GATHER TOPK_V2 GATHER"),
     "fully-connected-as-convolution": ("FULLY_CONNECTED-int8-per-channel", 4, (), "RESHAPE CONV_2D RESHAPE"),
 }

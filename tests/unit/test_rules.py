@@ -43,6 +43,7 @@ def lowest(accepts: Any) -> int | None:
 
 # -- what the TFLite delegate takes ---------------------------------------------------------------------------------
 
+_RESIZED = ("align", "half", "doubled-3", "doubled-4")
 #: Where a case's own options change what its operator and type alone would give: (operator, note) -> lowest level, or None.
 _DELEGATE_SPECIAL: dict[tuple[str, str], int | None] = {
     **{("CONV_2D", note): 3 for note in ("dilated", "dilated-valid")},
@@ -57,7 +58,7 @@ _DELEGATE_SPECIAL: dict[tuple[str, str], int | None] = {
     ("PACK", "last"): 6,
     ("UNPACK", "last"): None,
     ("BATCH_TO_SPACE_ND", "crops"): None,
-    **{(f"RESIZE_{way}", note): 4 for way in ("BILINEAR", "NEAREST_NEIGHBOR") for note in ("align", "half")},
+    **{(f"RESIZE_{way}", note): 4 for way in ("BILINEAR", "NEAREST_NEIGHBOR") for note in _RESIZED},
     ("CONCATENATION", "rescaled"): 3,
     **{(op, "all"): None for op in ("MEAN", "SUM", "REDUCE_PROD")},
     **{("QUANTIZE", note): 4 for note in ("to-int8", "relabelled-int8", "rescaled-int8")},
@@ -162,7 +163,7 @@ _VARIANTS: dict[tuple[str, str], Any] = {
     ("LSTM", "layer-norm"): lambda low: 3,
     ("CAST", "to-bool"): lambda low: None,
     ("SELECT_V2", "broadcast"): lambda low: None,
-    **{(f"RESIZE_{way}", note): lambda low: 4 for way in ("BILINEAR", "NEAREST_NEIGHBOR") for note in ("align", "half")},
+    **{(f"RESIZE_{way}", note): lambda low: 4 for way in ("BILINEAR", "NEAREST_NEIGHBOR") for note in _RESIZED},
     **{(op, "rescaled"): lambda low: None for op in ("RELU", "RELU6", "RELU_N1_TO_1")},
     **{("MEAN", note): lambda low: None for note in ("rescaled", "rescaled-others", "rescaled-square")},
     **{("QUANTIZE", f"rescaled-{to}"): lambda low: None for to in ("uint8", "int8")},
