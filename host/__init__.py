@@ -28,6 +28,7 @@ _EXPORTS = {
     "UnsupportedError": "nnapi_toolkit.errors",
     "UsageError": "nnapi_toolkit.errors",
     "bench_model": "nnapi_toolkit.bench",
+    "custom_op": "nnapi_toolkit.reference.base",
     "make_plan": "nnapi_toolkit.delegate.partition",
     "open_device": "nnapi_toolkit.device",
     "verify_model": "nnapi_toolkit.verify",
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from nnapi_toolkit.interpreter import Interpreter
+    from nnapi_toolkit.reference.base import custom_op
     from nnapi_toolkit.session import Session, SessionOptions
     from nnapi_toolkit.verify import verify_model
 
