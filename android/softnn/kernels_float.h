@@ -22,17 +22,18 @@ SNN_INLINE void FLOAT_NAME(f_block)(const int rows, const int vectors, const Snn
     a += sizeof(float);
   }
   VecF32 lo = splat_f32(m->lo), hi = splat_f32(m->hi);
+  char edge[SNN_F_ROWS * SNN_F_VECTORS * SNN_VECTOR_BYTES];
+  char *out = (char *)tile->out + row0 * tile->out_stride + n0 * sizeof(float);
+  const bool whole = m->n - n0 >= (uint32_t)(vectors * SNN_LANES);
+  char *to = whole ? out : edge;
+  const size_t width = (size_t)(vectors * SNN_VECTOR_BYTES), stride = whole ? tile->out_stride : width;
   SNN_UNROLL for (int i = 0; i < rows; i++) {
-    char *out = (char *)tile->out + (row0 + (uint32_t)i) * tile->out_stride;
     SNN_UNROLL for (int j = 0; j < vectors; j++) {
-      uint32_t n = n0 + j * SNN_LANES;
-      if (n >= m->n) continue;
-      float *to = (float *)(void *)out + n;
-      VecF32 y = clamp_f32(acc[i][j] + load_f32(m->bias + n), lo, hi);
-      if (n + SNN_LANES <= m->n) SNN_STORE(to, y);
-      else store_part_f32(to, y, m->n - n);
+      VecF32 y = clamp_f32(acc[i][j] + load_f32(m->bias + n0 + j * SNN_LANES), lo, hi);
+      SNN_STORE(to + i * stride + j * SNN_VECTOR_BYTES, y);
     }
   }
+  if (!whole) copy_edge(out, tile->out_stride, edge, width, (uint32_t)rows, (m->n - n0) * sizeof(float));
 }
 
 /* All rows of one panel in blocks of `height`; the last one overlaps the one before it, whose outputs it writes again. */

@@ -41,15 +41,14 @@ typedef enum { Q_SIMPLE, Q_ANY, Q_RAW } QMode;
 
 /* Accumulators as they are. */
 SNN_INLINE void q_store_raw(const int rows, const int vectors, VecI32 acc[SNN_Q_ROWS][SNN_Q_VECTORS], char *out, size_t stride, size_t columns) {
+  char edge[SNN_Q_ROWS * SNN_Q_VECTORS * SNN_VECTOR_BYTES];
+  const bool whole = columns >= (size_t)(vectors * SNN_LANES);
+  const size_t width = (size_t)(vectors * SNN_VECTOR_BYTES), step = whole ? stride : width;
+  char *to = whole ? out : edge;
   SNN_UNROLL for (int i = 0; i < rows; i++) {
-    SNN_UNROLL for (int j = 0; j < vectors; j++) {
-      size_t done = (size_t)j * SNN_LANES;
-      if (done >= columns) continue;
-      char *to = out + i * stride + done * sizeof(int32_t);
-      if (columns - done >= SNN_LANES) SNN_STORE(to, acc[i][j]);
-      else copy_part(to, &acc[i][j], (columns - done) * sizeof(int32_t));
-    }
+    SNN_UNROLL for (int j = 0; j < vectors; j++) SNN_STORE(to + i * step + j * SNN_VECTOR_BYTES, acc[i][j]);
   }
+  if (!whole) copy_edge(out, stride, edge, width, (uint32_t)rows, columns * sizeof(int32_t));
 }
 
 /* Scales `rows` x `vectors` accumulators and stores them as bytes, four vectors at a time. */
@@ -57,6 +56,11 @@ SNN_INLINE void q_store(const int rows, const int vectors, VecI32 acc[SNN_Q_ROWS
                         bool simple, uint8_t *out, size_t stride, uint32_t n0, size_t columns) {
   Scale scale[SNN_Q_VECTORS];
   SNN_UNROLL for (int j = 0; j < vectors; j++) scale[j] = load_scale(r, n0 + j * SNN_LANES);
+  char edge[SNN_Q_ROWS * SNN_Q_VECTORS * SNN_LANES];
+  const size_t width = (size_t)(vectors * SNN_LANES);
+  const bool whole = columns >= width;
+  const size_t step = whole ? stride : width;
+  char *to = whole ? (char *)out : edge;
   const int per_group = 4 / vectors; /* rows */
   SNN_UNROLL for (int i = 0; i < rows; i += per_group) {
     VecI32 four[4];
@@ -67,13 +71,10 @@ SNN_INLINE void q_store(const int rows, const int vectors, VecI32 acc[SNN_Q_ROWS
     uint8_t bytes[SNN_VECTOR_BYTES];
     SNN_STORE(bytes, narrow_ordered(four[0], four[1], four[2], four[3], narrow));
     SNN_UNROLL for (int q = 0; q < per_group; q++) {
-      if (i + q >= rows) continue;
-      uint8_t *to = out + (i + q) * stride;
-      const uint8_t *from = bytes + q * vectors * SNN_LANES;
-      if (columns >= (size_t)(vectors * SNN_LANES)) memcpy(to, from, (size_t)vectors * SNN_LANES);
-      else copy_part(to, from, columns);
+      if (i + q < rows) memcpy(to + (i + q) * step, bytes + q * width, width);
     }
   }
+  if (!whole) copy_edge((char *)out, stride, edge, width, (uint32_t)rows, columns);
 }
 
 /* `rows` x `vectors` of one panel; both are constants after inlining. */

@@ -139,6 +139,12 @@ SNN_INLINE void copy_part(void *to_bytes, const void *from_bytes, size_t count) 
   if (count & 1) *to = *from;
 }
 
+/* Blocks of results are stored whole: where fewer columns are left than a block has, into a buffer (rows of `width` bytes), from which this
+ * copies `count` bytes of each row. Apart, as every form of every kernel ends so and it is rare. */
+static __attribute__((noinline, unused)) void copy_edge(char *out, size_t stride, const char *buffer, size_t width, uint32_t rows, size_t count) {
+  for (uint32_t i = 0; i < rows; i++) copy_part(out + i * stride, buffer + i * width, count);
+}
+
 /* Any number of bytes, every one XORed with `flip`. */
 SNN_INLINE void copy_flipped(char *to, const char *from, size_t count, uint8_t flip) {
 #if defined(SNN_AVX512)
