@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 #: File of the tree -> where executables begin.
 START = "sysroot/start.c"
+#: What compiled code calls on its own, where that is not left to the compiler's run-time library.
+RUNTIME = "sysroot/runtime.c"
 SYMBOLS = "sysroot/symbols.txt"
 INCLUDE = "sysroot/include"
 
@@ -24,6 +26,10 @@ COMPILE_FLAGS = (
 )
 #: 16 KiB pages: Android 15 and later may have them.
 LINK_FLAGS = ("-nostdlib", "-Wl,-z,max-page-size=16384", "-Wl,-z,defs", "-Wl,--hash-style=both")
+
+#: The same for an NDK's compiler, which has headers and libraries of its own.
+NDK_COMPILE_FLAGS = tuple(flag for flag in COMPILE_FLAGS if flag not in ("-nostdlibinc", "-isystem", INCLUDE))
+NDK_LINK_FLAGS = tuple(flag for flag in LINK_FLAGS if flag != "-nostdlib")
 
 
 def parse_symbols(text: str) -> dict[str, list[str]]:

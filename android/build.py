@@ -20,7 +20,6 @@ import fcntl
 import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -29,34 +28,39 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from . import bionic, prebuilt
 from .errors import BuildError
+from .sources import SOURCE_ROOT as SOURCE_ROOT
+from .sources import SourceTree as SourceTree
 from .toolchain import (
     COMMON_COMPILE_FLAGS,
     COMMON_LINK_FLAGS,
+    NDK_TARGETS,
+    TOOLCHAINS,
     Target,
+    Toolchain,
     Variant,
-    compiler,
     compiler_version,
     find_target,
+    find_toolchain,
 )
 
-SOURCE_ROOT = Path(__file__).resolve().parent
 SHIM = "nnapi-shim"
 SHIM_LIBRARY = "libnnapi_shim.so"
 LIBNEURALNETWORKS = "libneuralnetworks.so"
 
-_FOLDERS = ("include", "shim", "softnn", "softnn/ops", "sysroot", *(f"{bionic.INCLUDE}{part}" for part in ("", "/sys", "/linux")))
 _JOBS = 2
 _COMPILE_SECONDS = 300.0
 _BUILD_SECONDS = 900.0
 _KEPT_BUILDS = 24
 _KEPT_SECONDS = 14 * 86400.0
-_INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*"([^"\n]+)"', re.MULTILINE)
+#: The engine's files that move or compute tensors; its others run once for a model or a call, and are built as small as can be.
+_LOOPS = ("kernels", "broadcast", "f16", "layout", "numeric", "requant", "run", "threads", "unary")
+#: Operations on a few boxes, hashes or control values: nothing that vectors would speed up.
+_SHORT = ("boxes", "control_flow", "detection", "lsh", "postprocessing", "random", "roi")
 
 #: Called with (steps done, steps in all, what is being done).
 Progress = Callable[[int, int, str], None]
@@ -81,66 +85,6 @@ class BuildResult:
         return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
 
 
-class SourceTree:
-    """All native sources, read once: what is hashed is what is compiled, whoever edits them meanwhile."""
-
-    def __init__(self, root: Path = SOURCE_ROOT) -> None:
-        """Reads the sources below `root`."""
-        self.files: dict[str, bytes] = {}
-        for folder in _FOLDERS:
-            for path in sorted((root / folder).iterdir()) if (root / folder).is_dir() else ():
-                if path.suffix in (".c", ".h") or f"{folder}/{path.name}" == bionic.SYMBOLS:
-                    self.files[f"{folder}/{path.name}"] = path.read_bytes()
-        if not self.units("shim"):
-            raise BuildError(
-                f"no native sources below {root}",
-                next_step="Reinstall nnapi-toolkit: its files are incomplete.",
-            )
-
-    def units(self, *folders: str) -> list[str]:
-        """The C files directly in these folders, sorted."""
-        names = (name for name in sorted(self.files) if name.endswith(".c"))
-        return [name for name in names if name.rpartition("/")[0] in folders]
-
-    def closure(self, unit: str) -> list[str]:
-        """`unit` and every file of the tree that it includes, directly or not, sorted."""
-        seen: set[str] = set()
-        todo = [unit]
-        while todo:
-            name = todo.pop()
-            if name in seen or name not in self.files:
-                continue
-            seen.add(name)
-            folder = name.rpartition("/")[0]
-            for match in _INCLUDE.findall(self.files[name]):
-                todo.append(os.path.normpath(f"{folder}/{match.decode()}"))
-        return sorted(seen)
-
-    def below(self, folder: str) -> list[str]:
-        """All files in a folder and its folders, sorted."""
-        return [name for name in sorted(self.files) if name.startswith(f"{folder}/")]
-
-    def digest(self, names: Sequence[str]) -> bytes:
-        """SHA-256 over names and contents."""
-        digest = hashlib.sha256()
-        for name in names:
-            digest.update(f"{name}\0{len(self.files[name])}\0".encode())
-            digest.update(self.files[name])
-        return digest.digest()
-
-    @cached_property
-    def hash(self) -> str:
-        """SHA-256 (hex) over the whole tree."""
-        return self.digest(sorted(self.files)).hex()
-
-    def write(self, folder: Path) -> None:
-        """Writes the tree, with its layout, below `folder`."""
-        for name, content in self.files.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-
-
 @dataclass(frozen=True)
 class _Unit:
     """One C file on its way to an object."""
@@ -153,36 +97,63 @@ class _Unit:
 class _Builder:
     """One build of one target: sources, flags, cache."""
 
-    def __init__(self, target: Target, variant: Variant, tree: SourceTree, cache: Path) -> None:
+    def __init__(
+        self,
+        target: Target,
+        variant: Variant,
+        tree: SourceTree,
+        cache: Path,
+        toolchain: Toolchain | None = None,
+        operations: frozenset[str] | None = None,
+    ) -> None:
         self.target = target
         self.variant = variant
         self.tree = tree
         self.cache = cache
-        self.compile_flags = (*COMMON_COMPILE_FLAGS, *variant.compile_flags, *target.compile_flags)
-        self.link_flags = (*COMMON_LINK_FLAGS, *variant.link_flags, *target.link_flags)
+        self.toolchain = toolchain or find_toolchain()
+        self.operations = operations
+        self.triple, compile_flags, link_flags = target.triple, target.compile_flags, target.link_flags
+        if self.toolchain.ndk:
+            self.triple, machine_flags = NDK_TARGETS[target.name]
+            compile_flags, link_flags = (*bionic.NDK_COMPILE_FLAGS, *machine_flags), bionic.NDK_LINK_FLAGS
+        self.compile_flags = (*COMMON_COMPILE_FLAGS, *variant.compile_flags, *compile_flags)
+        self.link_flags = (*COMMON_LINK_FLAGS, *variant.link_flags, *link_flags)
         self.environment = _compiler_environment(cache)
 
     def unit(self, source: str) -> _Unit:
         flags = self.compile_flags
         if source.startswith("softnn/"):
             flags += ("-DSOFTNN_BUILD",)
-        if self.small(source) and not (self.variant.debug or self.variant.sanitize):
-            flags += ("-Os",)
+        if not (self.variant.debug or self.variant.sanitize):
+            flags += self.size_flags(source)
         if self.variant.sanitize and source == "softnn/kernels_avx512.c":
             # The same source as the other tables, which are sanitized; at this width UBSan's checks take the compiler minutes.
             flags += ("-fno-sanitize=undefined",)
+        flags += self.selection_flags(source)
         if b"NTK_BUILD_HASH" in self.tree.files[source]:
-            flags += (f'-DNTK_BUILD_HASH="{source_hash(self.tree, self.variant)}"',)
+            flags += (f'-DNTK_BUILD_HASH="{source_hash(self.tree, self.variant, self.toolchain.version)}"',)
         headers = self.tree.below(bionic.INCLUDE) if self.target.android else []
         digest = hashlib.sha256(self.tree.digest([*self.tree.closure(source), *headers]))
-        digest.update("\0".join((compiler_version(), self.target.triple, source, *flags)).encode())
+        digest.update("\0".join((self.toolchain.version, self.triple, source, *flags)).encode())
         return _Unit(source, flags, self.cache / "objects" / f"{digest.hexdigest()}.o")
 
-    def small(self, source: str) -> bool:
+    def size_flags(self, source: str) -> tuple[str, ...]:
         """What counts in what is pushed is its size, except where the time is spent."""
-        if not source.startswith("softnn/"):
-            return True
-        return self.target.android and not source.startswith("softnn/kernels")
+        folder, _, name = source.removesuffix(".c").rpartition("/")
+        if folder not in ("softnn", "softnn/ops"):
+            return ("-Os",)
+        if not self.target.android or name.startswith("kernels"):
+            return ()
+        short = name in _SHORT if folder == "softnn/ops" else not name.startswith(_LOOPS)
+        return ("-Os", "-Xclang", "-Oz") if short else ("-Os",)
+
+    def selection_flags(self, source: str) -> tuple[str, ...]:
+        """For a library with some operations only; see SNN_RECORD."""
+        chosen = self.tree.operations(source)
+        if self.operations is None or not (chosen or b"SNN_SELECTED" in self.tree.files[source]):
+            return ()
+        names = sorted(chosen & self.operations)
+        return ("-DSNN_SELECTED", "-Wno-unused", *(f"-DSNN_SELECT_{name}=0," for name in names))
 
     def compile(self, unit: _Unit, folder: Path) -> None:
         part = unit.object.with_name(f"{unit.object.name}.{os.getpid()}.part")
@@ -194,7 +165,7 @@ class _Builder:
             part.unlink(missing_ok=True)
 
     def run(self, arguments: Sequence[str], folder: Path, what: str) -> None:
-        command = [*compiler(), "-target", self.target.triple, *arguments]
+        command = [*self.toolchain.command, "-target", self.triple, *arguments]
         try:
             done = subprocess.run(
                 command, cwd=folder, env=self.environment, capture_output=True, text=True, errors="replace",
@@ -209,7 +180,7 @@ class _Builder:
             raise BuildError(
                 f"{what} for {self.target.name}: the compiler cannot be started: {error}",
                 target=self.target.name,
-                next_step="Reinstall it: pip install --force-reinstall ziglang",
+                next_step=f"Reinstall it: {self.toolchain.next_step}",
             ) from error
         if done.returncode != 0:
             raise BuildError(
@@ -217,8 +188,7 @@ class _Builder:
                 target=self.target.name,
                 output=done.stderr,
                 next_step="If you did not change the sources, report this with the text above "
-                f"({compiler_version()}). To restore both: "
-                "pip install --force-reinstall nnapi-toolkit ziglang",
+                f"({self.toolchain.version}). To restore both: {self.toolchain.next_step}",
             )
 
     def products(self, names: Sequence[str], out: Path, progress: Progress) -> None:
@@ -243,13 +213,13 @@ class _Builder:
             for done, (name, (sources, flags)) in enumerate(plans.items(), len(missing)):
                 progress(done, steps, f"linking {name}")
                 objects = [str(self.unit(source).object) for source in sources]
-                libraries = self.android_libraries(folder) if self.target.android else []
+                libraries = self.android_libraries(folder) if self.target.android and not self.toolchain.ndk else []
                 arguments = [*objects, *libraries, "-o", str(out / name), *self.link_flags, *flags]
                 self.run(arguments, folder, f"linking {name}")
         progress(steps, steps, "built")
 
     def android_libraries(self, folder: Path) -> list[str]:
-        """The stub libraries that Android binaries link against, made in `folder`, and the compiler's own run-time."""
+        """The stub libraries for Android, made in `folder`; on 32 bits the compiler's run-time library as well."""
         symbols = bionic.parse_symbols(self.tree.files[bionic.SYMBOLS].decode())
         for stub, source in bionic.stub_sources(symbols).items():
             if (folder / stub).exists():
@@ -257,13 +227,16 @@ class _Builder:
             (folder / f"{stub}.c").write_text(source)
             arguments = ["-nostdlib", "-shared", "-fPIC", "-fno-sanitize=undefined", f"-Wl,-soname,{bionic.soname(stub)}"]
             self.run([*arguments, f"{stub}.c", "-o", stub], folder, f"making {stub}")
-        return [*bionic.stub_sources(symbols), "-lcompiler_rt"]
+        return [*bionic.stub_sources(symbols), *(["-lcompiler_rt"] if self.target.compiler_runtime else [])]
 
     def plan(self, name: str) -> tuple[list[str], tuple[str, ...]]:
         """Sources and link flags of one product."""
         shim, softnn = self.tree.units("shim"), self.tree.units("softnn", "softnn/ops")
+        own = self.target.android and not self.toolchain.ndk  # what an NDK's compiler adds by itself
         if name == SHIM and self.target.android:
-            return [*shim, bionic.START], ("-pie", f"-Wl,-dynamic-linker,{self.target.linker}")
+            if not own:
+                return shim, ("-pie", "-ldl")
+            return [*shim, bionic.START, bionic.RUNTIME], ("-pie", f"-Wl,-dynamic-linker,{self.target.linker}")
         if name == SHIM and self.target.static:
             return shim + softnn, ("-lm", "-lpthread", "-static")
         if name == SHIM:
@@ -272,15 +245,17 @@ class _Builder:
             return [source for source in shim if source != "shim/main.c"], ("-shared", "-ldl")
         if not softnn:
             raise BuildError(f"linking {name}: no sources in softnn/", target=self.target.name)
-        libraries = () if self.target.android else ("-lm", "-lpthread")
-        return softnn, ("-shared", f"-Wl,-soname,{name}", "-Wl,-z,defs", *libraries)
+        flags = ("-shared", f"-Wl,-soname,{name}", "-Wl,-z,defs")
+        if own:
+            return [*softnn, bionic.RUNTIME], flags
+        return softnn, (*flags, "-lm") if self.target.android else (*flags, "-lm", "-lpthread")
 
 
-def source_hash(tree: SourceTree, variant: Variant) -> str:
-    """SHA-256 (hex) over all sources, all flags that hold for every target, and the compiler's version."""
+def source_hash(tree: SourceTree, variant: Variant, version: str | None = None) -> str:
+    """SHA-256 (hex) over all sources, the flags of every target, and the compiler's version (None: the ziglang wheel's)."""
     digest = hashlib.sha256(tree.hash.encode())
     flags = (*COMMON_COMPILE_FLAGS, *COMMON_LINK_FLAGS, *variant.compile_flags, *variant.link_flags)
-    digest.update("\0".join((compiler_version(), *flags)).encode())
+    digest.update("\0".join((version or compiler_version(), *flags)).encode())
     return digest.hexdigest()
 
 
@@ -295,6 +270,8 @@ def build(
     *,
     sanitize: bool = False,
     debug: bool = False,
+    operations: frozenset[str] | None = None,
+    toolchain: str = "zig",
     progress: Progress | None = None,
     deadline: float = _BUILD_SECONDS,
 ) -> BuildResult:
@@ -304,20 +281,30 @@ def build(
         target: `host`, or a name from `toolchain.targets()`.
         sanitize: with UBSan; the first finding ends the process.
         debug: without optimisation, with symbols.
+        operations: NNAPI operations (`CONV_2D`, ...) that software NNAPI shall have; None: all. Models with others are
+            refused by it, with BAD_DATA.
+        toolchain: `zig`, or `ndk` for an Android target: the NDK that ANDROID_NDK_HOME names.
         progress: called with (steps done, steps in all, what is being done).
         deadline: seconds to wait at most for another process that builds the same.
 
     Raises:
-        BuildError: unknown target, no compiler, no space, compiler errors (with its output), deadline.
+        BuildError: unknown target or operation, no compiler, no space, compiler errors (with its output), deadline.
     """
     machine = find_target(target)
     names = [SHIM, LIBNEURALNETWORKS] + ([SHIM_LIBRARY] if machine.host else [])
-    carried = prebuilt.find(target, SourceTree().hash) if machine.android and not (sanitize or debug) else None
+    usual = not (sanitize or debug) and operations is None and toolchain == "zig"
+    carried = prebuilt.find(target, SourceTree().hash) if machine.android and usual else None
     if carried is not None:
         folder, digest = carried.folder, carried.build_hash
     else:
         folder, digest = build_products(
-            names, machine, Variant(sanitize, debug), progress=progress, deadline=deadline
+            names,
+            machine,
+            Variant(sanitize, debug),
+            operations=operations,
+            toolchain=toolchain,
+            progress=progress,
+            deadline=deadline,
         )
     fields = {SHIM: "shim", SHIM_LIBRARY: "shim_library", LIBNEURALNETWORKS: "libneuralnetworks"}
     return BuildResult(
@@ -335,6 +322,8 @@ def build_products(
     target: Target,
     variant: Variant,
     *,
+    operations: frozenset[str] | None = None,
+    toolchain: str = "zig",
     progress: Progress | None = None,
     deadline: float = _BUILD_SECONDS,
     root: Path = SOURCE_ROOT,
@@ -345,13 +334,20 @@ def build_products(
         The folder that they are in, and the source hash.
     """
     tree = SourceTree(root)
-    digest = source_hash(tree, variant)
+    compiler = find_toolchain(toolchain)
+    if compiler.ndk and not target.android:
+        raise BuildError(
+            f"target {target.name}: an NDK builds for Android only",
+            target=target.name,
+            next_step=f"Leave the toolchain away, or choose one of: {', '.join(NDK_TARGETS)}.",
+        )
+    digest = source_hash(tree, variant, compiler.version)
     cache = cache_root()
-    label = target.name + variant.suffix + ("" if LIBNEURALNETWORKS in names else "-shim")
+    label = target.name + variant.suffix + ("" if LIBNEURALNETWORKS in names else "-shim") + _selection(tree, operations)
     out = cache / "build" / digest / label
     if _touch(out):
         return out, digest
-    builder = _Builder(target, variant, tree, cache)
+    builder = _Builder(target, variant, tree, cache, compiler, operations)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with _lock(out.with_name(f"{label}.lock"), deadline):
@@ -372,6 +368,19 @@ def build_products(
         ) from error
     _prune(cache, keep=out.parent)
     return out, digest
+
+
+def _selection(tree: SourceTree, operations: frozenset[str] | None) -> str:
+    """What the cache calls a library with these operations only; BuildError for one that software NNAPI does not have."""
+    if operations is None:
+        return ""
+    unknown = sorted(operations - tree.operations())
+    if unknown or not operations:
+        raise BuildError(
+            f"software NNAPI has no operation {', '.join(unknown)}" if unknown else "no operation was chosen",
+            next_step="Use NNAPI's names, such as CONV_2D; without a choice the library has all of them.",
+        )
+    return f"-{hashlib.sha256(' '.join(sorted(operations)).encode()).hexdigest()[:16]}"
 
 
 def _compiler_environment(cache: Path) -> Mapping[str, str]:
@@ -441,6 +450,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--target", default="host")
     parser.add_argument("--sanitize", action="store_true", help="with UBSan")
     parser.add_argument("--debug", action="store_true", help="without optimisation, with symbols")
+    parser.add_argument("--operations", help="software NNAPI with these operations only: CONV_2D+ADD+...")
+    parser.add_argument("--toolchain", default="zig", choices=TOOLCHAINS, help="ndk: the one that ANDROID_NDK_HOME names")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     options = parser.parse_args(arguments)
 
@@ -449,7 +460,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"\r\x1b[K[{done}/{steps}] {what}", end="\n" if done == steps else "", file=sys.stderr)
 
     try:
-        result = build(options.target, sanitize=options.sanitize, debug=options.debug, progress=progress)
+        operations = None if options.operations is None else frozenset(filter(None, options.operations.split("+")))
+        result = build(
+            options.target,
+            sanitize=options.sanitize,
+            debug=options.debug,
+            operations=operations,
+            toolchain=options.toolchain,
+            progress=progress,
+        )
     except BuildError as error:
         print(error, file=sys.stderr)
         return 2

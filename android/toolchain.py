@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,8 @@ class Target:
 
     `name` is what the user writes, `triple` what the compiler gets. `static` targets have no dynamic linker
     (they run under qemu-user): software NNAPI is linked into the shim there. `android` targets use this
-    tree's sysroot; `linker` is the path of their dynamic linker.
+    tree's sysroot; `linker` is the path of their dynamic linker. Where `compiler_runtime` is set, they take 64-bit division
+    and the like from the compiler's run-time library.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Target:
     static: bool = False
     android: bool = False
     linker: str = ""
+    compiler_runtime: bool = False
     host: bool = False
 
 
@@ -108,6 +111,7 @@ def _android(abi: str, triple: str, linker: str, *machine_flags: str) -> Target:
         (*bionic.LINK_FLAGS, *(flag for flag in machine_flags if flag.startswith("-mcpu"))),
         android=True,
         linker=linker,
+        compiler_runtime=not linker.endswith("64"),
     )
 
 
@@ -119,9 +123,10 @@ def targets() -> dict[str, Target]:
     found += [
         Target("aarch64-linux", "aarch64-linux-musl", ("-DNTK_STATIC_LIBRARY",), static=True),
         Target("arm-linux", "arm-linux-musleabihf", ("-DNTK_STATIC_LIBRARY",), static=True),
-        # Without outline atomics: they would call into a run-time library that asks the kernel what the processor can.
-        _android("arm64-v8a", "aarch64-linux-android", "/system/bin/linker64", "-mno-outline-atomics"),
-        _android("armeabi-v7a", "thumb-linux-androideabi", "/system/bin/linker", "-mcpu=cortex_a8"),
+        _android("arm64-v8a", "aarch64-linux-android", "/system/bin/linker64"),
+        # Floats in VFP registers, passed in integer registers, as Android's libraries take them. Not with NEON, which the ABI
+        # does not promise, and which takes tiny numbers for 0.
+        _android("armeabi-v7a", "thumb-linux-androideabi", "/system/bin/linker", "-mcpu=cortex_a8-neon-d32", "-mfloat-abi=softfp"),
         _android("x86_64", "x86_64-linux-android", "/system/bin/linker64", "-mcpu=x86_64+sse4_2+popcnt"),
         _android("x86", "x86-linux-android", "/system/bin/linker", "-mcpu=i686+ssse3"),
     ]
@@ -138,6 +143,58 @@ def find_target(name: str) -> Target:
             f"target {name!r} is not known", target=name, next_step=f"Choose one of: {', '.join(known)}."
         )
     return known[name]
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """A compiler: how it is started, and what tells one release from another. `ndk`: it brings Android's headers and libraries."""
+
+    command: tuple[str, ...]
+    version: str
+    next_step: str
+    ndk: bool = False
+
+
+TOOLCHAINS = ("zig", "ndk")
+
+#: ABI -> what the NDK's clang calls it (with the API level that is the floor), and flags for the same machine as ours.
+NDK_TARGETS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "arm64-v8a": ("aarch64-linux-android27", ("-mno-outline-atomics",)),
+    "armeabi-v7a": ("armv7a-linux-androideabi27", ("-mthumb", "-mfpu=vfpv3-d16", "-mfloat-abi=softfp")),
+    "x86_64": ("x86_64-linux-android27", ()),
+    "x86": ("i686-linux-android27", ()),
+}
+
+
+def find_toolchain(name: str = "zig") -> Toolchain:
+    """The compiler of the ziglang wheel, or (`ndk`) the one of the NDK that ANDROID_NDK_HOME names.
+
+    Raises:
+        BuildError: no such toolchain here.
+    """
+    if name == "zig":
+        return Toolchain(compiler(), compiler_version(), "pip install --force-reinstall nnapi-toolkit ziglang")
+    if name != "ndk":
+        raise BuildError(f"toolchain {name!r} is not known", next_step=f"Choose one of: {', '.join(TOOLCHAINS)}.")
+    home = os.environ.get("ANDROID_NDK_HOME", "")
+    if not home:
+        raise BuildError(
+            "toolchain ndk: ANDROID_NDK_HOME is not set",
+            next_step="Set it to the folder of an NDK (it holds source.properties), or build without --toolchain ndk.",
+        )
+    clang = Path(home) / "toolchains/llvm/prebuilt/linux-x86_64/bin/clang"
+    try:
+        properties = (Path(home) / "source.properties").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        properties = ""
+    revision = re.search(r"^Pkg\.Revision\s*=\s*(\S+)", properties, re.MULTILINE)
+    if revision is None or not os.access(clang, os.X_OK):
+        missing = "its version in source.properties" if revision is None else str(clang)
+        raise BuildError(
+            f"toolchain ndk: ANDROID_NDK_HOME={home} is no NDK for Linux: {missing} is missing",
+            next_step="Set it to the folder of an NDK for Linux (r19 or newer), or build without --toolchain ndk.",
+        )
+    return Toolchain((str(clang),), f"ndk {revision[1]}", f"Reinstall the NDK in {home}.", ndk=True)
 
 
 def compiler() -> tuple[str, ...]:

@@ -242,6 +242,12 @@ int snn_validate_node(const ANeuralNetworksModel *model, const SnnModelNode *sou
 }
 
 /* Vendors' operations can be in a model, but no device here runs them. */
+#ifdef SNN_SELECTED
+#define SNN_NOT_BUILT ", or left out of this library: it was built for chosen operations"
+#else
+#define SNN_NOT_BUILT ""
+#endif
+
 static int oem_validate(SnnNode *node) { return node->op->feature_level; }
 static int oem_prepare(SnnNode *node) { return snn_fail(node, "no device runs it"), SNN_BAD; }
 static const SnnOperation oem_operation = {
@@ -254,7 +260,7 @@ int snn_model_add_operation(ANeuralNetworksModel *model, int32_t code, uint32_t 
   if (result == 0) result = check_list(model, n_out, out, "output");
   if (result != 0) return result;
   const SnnOperation *op = code == ANEURALNETWORKS_OEM_OPERATION ? &oem_operation : snn_find_operation(code);
-  if (op == NULL) return BAD_DATA("Model_addOperation: operation %d is not known", (int)code);
+  if (op == NULL) return BAD_DATA("Model_addOperation: operation %d is not known" SNN_NOT_BUILT, (int)code);
   if (op->feature_level > model->level) {
     return BAD_DATA("Model_addOperation: %s needs feature level %d, the run time has %d", op->name, (int)op->feature_level,
                     (int)model->level);

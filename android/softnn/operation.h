@@ -57,6 +57,19 @@ typedef struct {
   uint32_t flags;
 } SnnOperation;
 
+/* SNN_RECORD(ADD, 1, validate, prepare, execute, flags): one operation in the table of its family. With SNN_SELECTED the table holds only
+ * the operations for which SNN_SELECT_<name> is defined (as "0,"), and the compiler drops what the others alone would use. */
+#define SNN_KEEP(operation, level, validate, prepare, execute, flags) \
+  {ANEURALNETWORKS_##operation, #operation, level, validate, prepare, execute, flags},
+#ifdef SNN_SELECTED
+#define SNN_DROP(operation, level, validate, prepare, execute, flags)
+#define SNN_THIRD(first, second, third, ...) third
+#define SNN_CHOOSE(...) SNN_THIRD(__VA_ARGS__)
+#define SNN_RECORD(operation, ...) SNN_CHOOSE(SNN_SELECT_##operation, SNN_KEEP, SNN_DROP, 0)(operation, __VA_ARGS__)
+#else
+#define SNN_RECORD SNN_KEEP
+#endif
+
 #define SNN_F16_BY_F32 1u      /* see above */
 #define SNN_ALLOW_OMITTED 2u   /* some operand may be omitted; else the engine refuses omitted ones */
 #define SNN_ALLOW_ZERO_SIZED 4u /* execute copes with zero-sized tensors; else the engine skips it when all outputs are empty */
@@ -138,7 +151,8 @@ int snn_run_model(SnnNode *node, uint32_t input, uint32_t bank, const SnnTensor 
 uint64_t snn_loop_deadline(const SnnNode *node);
 bool snn_loop_expired(uint64_t deadline);
 
-/* --- families --- each ops/<family>.c defines `const SnnOperation snn_<family>_operations[]` ended by a record with name NULL. */
+/* --- families --- each ops/<family>.c defines `const SnnOperation snn_<family>_operations[]`: an
+ * SNN_RECORD for each operation, ended by a record with name NULL. */
 const SnnOperation *snn_find_operation(int32_t code);
 
 #endif

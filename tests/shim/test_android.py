@@ -20,7 +20,7 @@ from nnapi_toolkit.android.build import SOURCE_ROOT, BuildResult, build
 from nnapi_toolkit.android.channel import DescriptorTransport, StreamChannel
 from nnapi_toolkit.android.errors import BuildError, ShimCrashedError, ShimDeadlineError
 from nnapi_toolkit.android.protocol import ExecuteInput, ExecuteOutput, ShimClient
-from nnapi_toolkit.android.toolchain import compiler, host_target
+from nnapi_toolkit.android.toolchain import compiler, find_target, host_target
 
 from tests.shim import elf
 from tests.shim import programs as p
@@ -114,9 +114,11 @@ def test_entry_is_arm_code() -> None:
 
 
 def test_sizes(abi: str) -> None:
-    """What is pushed stays small; the shim's bound is a promise."""
+    """What is pushed stays small; the bounds are promises."""
     sizes = built(abi).sizes
     assert sizes["shim"] <= 64 * 1024
+    if abi == "arm64-v8a":
+        assert sizes["libneuralnetworks"] <= 300 * 1024
     assert set(sizes) == {"shim", "libneuralnetworks"}
 
 
@@ -216,6 +218,55 @@ def test_the_same_sources_under_qemu(target: str, emulator: str) -> None:
     assert process.wait(20) == 0
     process.stdin.close()
     process.stdout.close()
+
+
+ATOMICS = """
+#include <stdint.h>
+#define TYPES(X) X(uint8_t, 1) X(uint16_t, 2) X(uint32_t, 4) X(uint64_t, 8)
+#define STEP(name, T, size, order, result) { \\
+    extern T __aarch64_##name##size##_##order(T, T *); \\
+    T m = (T)0xf0f1f2f3f4f5f6f7u, o = m, x = (T)0x1122334455667788u; \\
+    if (__aarch64_##name##size##_##order(x, &m) != o || m != (T)(result)) return __LINE__; (void)x; }
+#define SWAP(T, size) { \\
+    extern T __aarch64_cas##size##_acq_rel(T, T, T *); \\
+    T m = (T)0xf0f1f2f3f4f5f6f7u, o = m; \\
+    if (__aarch64_cas##size##_acq_rel((T)(o + 1), 5, &m) != o || m != o) return __LINE__; \\
+    if (__aarch64_cas##size##_acq_rel(o, 5, &m) != o || m != 5) return __LINE__; }
+#define STEPS(T, size) STEP(swp, T, size, relax, x) STEP(ldadd, T, size, acq, o + x) STEP(ldclr, T, size, rel, o & ~x) \\
+    STEP(ldset, T, size, acq_rel, o | x) STEP(ldeor, T, size, relax, o ^ x) SWAP(T, size)
+int main(void) {
+  TYPES(STEPS)
+  return 0;
+}
+"""
+
+
+def test_atomic_steps_of_arm64(tmp_path: Path) -> None:
+    """The routines that compiled code calls on arm64, each size and kind against what C says."""
+    emulator = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")
+    if emulator is None:
+        pytest.skip("needs qemu-aarch64 (Debian: apt install qemu-user)")
+    (tmp_path / "atomics.c").write_text(ATOMICS)
+    command = [*compiler(), "-target", "aarch64-linux-musl", "-static", "-O1", "-fno-sanitize=undefined"]
+    files = [str(tmp_path / "atomics.c"), str(SOURCE_ROOT / bionic.RUNTIME)]
+    subprocess.run([*command, *files, "-o", str(tmp_path / "atomics")], check=True, timeout=120)
+    assert subprocess.run([emulator, str(tmp_path / "atomics")], timeout=60).returncode == 0
+
+
+def test_android_does_its_own_copying_and_mathematics(abi: str) -> None:
+    """On 64 bits nothing of the compiler's run-time library comes along: it would hide Android's memcpy and expf."""
+    library = elf.Elf(built(abi).libneuralnetworks)
+    if library.bits == 64:
+        assert {"memcpy", "memmove", "memset", "expf", "logf", "sinf", "powf"} <= library.imports
+
+
+def test_floats_of_32_bit_arm_are_in_hardware(tmp_path: Path) -> None:
+    """No call of a routine that adds two floats."""
+    (tmp_path / "sum.c").write_text("float f(float a, double b) { return a + (float)(b * b); }")
+    command = [*compiler(), "-target", "thumb-linux-androideabi", *find_target("armeabi-v7a").compile_flags, "-O1", "-S"]
+    subprocess.run([*command, str(tmp_path / "sum.c"), "-o", str(tmp_path / "sum.s")], timeout=60, cwd=SOURCE_ROOT, check=True)
+    text = (tmp_path / "sum.s").read_text()
+    assert "vmul.f64" in text and "vadd.f32" in text and "__aeabi" not in text
 
 
 def test_every_android_target_is_checked_here() -> None:

@@ -240,13 +240,13 @@ static int execute_prelu(SnnNode *node) {
 }
 
 const SnnOperation snn_activation_operations[] = {
-    {ANEURALNETWORKS_RELU, "RELU", 1, validate_relu, prepare, execute, SNN_F16_BY_F32 | SNN_IN_PLACE},
-    {ANEURALNETWORKS_RELU1, "RELU1", 1, validate_relu, prepare, execute, SNN_F16_BY_F32 | SNN_IN_PLACE},
-    {ANEURALNETWORKS_RELU6, "RELU6", 1, validate_relu, prepare, execute, SNN_F16_BY_F32 | SNN_IN_PLACE},
-    {ANEURALNETWORKS_LOGISTIC, "LOGISTIC", 1, validate_logistic, prepare, execute, SNN_F16_BY_F32 | SNN_IN_PLACE},
-    {ANEURALNETWORKS_TANH, "TANH", 1, validate_tanh, prepare, execute, SNN_F16_BY_F32 | SNN_IN_PLACE},
-    {ANEURALNETWORKS_HARD_SWISH, "HARD_SWISH", 4, validate_hard_swish, prepare, execute, SNN_F16_BY_F32 | SNN_IN_PLACE},
-    {ANEURALNETWORKS_ELU, "ELU", 4, validate_elu, prepare, execute, SNN_F16_BY_F32 | SNN_IN_PLACE},
-    {ANEURALNETWORKS_PRELU, "PRELU", 3, validate_prelu, prepare_prelu, execute_prelu, SNN_F16_BY_F32},
+    SNN_RECORD(RELU, 1, validate_relu, prepare, execute, SNN_F16_BY_F32 | SNN_IN_PLACE)
+    SNN_RECORD(RELU1, 1, validate_relu, prepare, execute, SNN_F16_BY_F32 | SNN_IN_PLACE)
+    SNN_RECORD(RELU6, 1, validate_relu, prepare, execute, SNN_F16_BY_F32 | SNN_IN_PLACE)
+    SNN_RECORD(LOGISTIC, 1, validate_logistic, prepare, execute, SNN_F16_BY_F32 | SNN_IN_PLACE)
+    SNN_RECORD(TANH, 1, validate_tanh, prepare, execute, SNN_F16_BY_F32 | SNN_IN_PLACE)
+    SNN_RECORD(HARD_SWISH, 4, validate_hard_swish, prepare, execute, SNN_F16_BY_F32 | SNN_IN_PLACE)
+    SNN_RECORD(ELU, 4, validate_elu, prepare, execute, SNN_F16_BY_F32 | SNN_IN_PLACE)
+    SNN_RECORD(PRELU, 3, validate_prelu, prepare_prelu, execute_prelu, SNN_F16_BY_F32)
     {0, NULL, 0, NULL, NULL, NULL, 0},
 };

@@ -213,15 +213,14 @@ static int select_execute(SnnNode *node) {
 }
 
 const SnnOperation snn_comparison_operations[] = {
-    {ANEURALNETWORKS_EQUAL, "EQUAL", 3, comparison_validate, comparison_prepare, equal_execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_NOT_EQUAL, "NOT_EQUAL", 3, comparison_validate, comparison_prepare, not_equal_execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_LESS, "LESS", 3, comparison_validate, comparison_prepare, less_execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_LESS_EQUAL, "LESS_EQUAL", 3, comparison_validate, comparison_prepare, less_equal_execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_GREATER, "GREATER", 3, comparison_validate, comparison_prepare, greater_execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_GREATER_EQUAL, "GREATER_EQUAL", 3, comparison_validate, comparison_prepare, greater_equal_execute,
-     SNN_F16_BY_F32},
-    {ANEURALNETWORKS_LOGICAL_AND, "LOGICAL_AND", 3, logical_validate, comparison_prepare, logical_and_execute, 0},
-    {ANEURALNETWORKS_LOGICAL_OR, "LOGICAL_OR", 3, logical_validate, comparison_prepare, logical_or_execute, 0},
-    {ANEURALNETWORKS_SELECT, "SELECT", 3, select_validate, select_prepare, select_execute, 0},
+    SNN_RECORD(EQUAL, 3, comparison_validate, comparison_prepare, equal_execute, SNN_F16_BY_F32)
+    SNN_RECORD(NOT_EQUAL, 3, comparison_validate, comparison_prepare, not_equal_execute, SNN_F16_BY_F32)
+    SNN_RECORD(LESS, 3, comparison_validate, comparison_prepare, less_execute, SNN_F16_BY_F32)
+    SNN_RECORD(LESS_EQUAL, 3, comparison_validate, comparison_prepare, less_equal_execute, SNN_F16_BY_F32)
+    SNN_RECORD(GREATER, 3, comparison_validate, comparison_prepare, greater_execute, SNN_F16_BY_F32)
+    SNN_RECORD(GREATER_EQUAL, 3, comparison_validate, comparison_prepare, greater_equal_execute, SNN_F16_BY_F32)
+    SNN_RECORD(LOGICAL_AND, 3, logical_validate, comparison_prepare, logical_and_execute, 0)
+    SNN_RECORD(LOGICAL_OR, 3, logical_validate, comparison_prepare, logical_or_execute, 0)
+    SNN_RECORD(SELECT, 3, select_validate, select_prepare, select_execute, 0)
     {0},
 };

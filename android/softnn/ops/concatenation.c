@@ -216,9 +216,8 @@ static int split_execute(SnnNode *node) {
 }
 
 const SnnOperation snn_concatenation_operations[] = {
-    {ANEURALNETWORKS_CONCATENATION, "CONCATENATION", 1, concatenation_validate, concatenation_prepare, concatenation_execute,
-     SNN_ALLOW_ZERO_SIZED},
-    {ANEURALNETWORKS_PACK, "PACK", 6, pack_validate, pack_prepare, pack_execute, SNN_ALLOW_ZERO_SIZED},
-    {ANEURALNETWORKS_SPLIT, "SPLIT", 3, split_validate, split_prepare, split_execute, SNN_ALLOW_ZERO_SIZED},
+    SNN_RECORD(CONCATENATION, 1, concatenation_validate, concatenation_prepare, concatenation_execute, SNN_ALLOW_ZERO_SIZED)
+    SNN_RECORD(PACK, 6, pack_validate, pack_prepare, pack_execute, SNN_ALLOW_ZERO_SIZED)
+    SNN_RECORD(SPLIT, 3, split_validate, split_prepare, split_execute, SNN_ALLOW_ZERO_SIZED)
     {0},
 };

@@ -210,7 +210,7 @@ static int while_execute(SnnNode *node) {
 }
 
 const SnnOperation snn_control_flow_operations[] = {
-    {ANEURALNETWORKS_IF, "IF", 4, if_validate, if_prepare, if_execute, SNN_ALLOW_OMITTED | SNN_ALLOW_ZERO_SIZED},
-    {ANEURALNETWORKS_WHILE, "WHILE", 4, while_validate, while_prepare, while_execute, SNN_ALLOW_OMITTED | SNN_ALLOW_ZERO_SIZED},
+    SNN_RECORD(IF, 4, if_validate, if_prepare, if_execute, SNN_ALLOW_OMITTED | SNN_ALLOW_ZERO_SIZED)
+    SNN_RECORD(WHILE, 4, while_validate, while_prepare, while_execute, SNN_ALLOW_OMITTED | SNN_ALLOW_ZERO_SIZED)
     {0},
 };

@@ -433,10 +433,9 @@ static int execute(SnnNode *node) {
 }
 
 const SnnOperation snn_convolution_operations[] = {
-    {ANEURALNETWORKS_CONV_2D, "CONV_2D", 1, validate_conv, prepare_conv, execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_DEPTHWISE_CONV_2D, "DEPTHWISE_CONV_2D", 1, snn_depthwise_validate, snn_depthwise_prepare, snn_depthwise_execute,
-     SNN_F16_BY_F32},
-    {ANEURALNETWORKS_GROUPED_CONV_2D, "GROUPED_CONV_2D", 3, validate_grouped, prepare_grouped, execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_TRANSPOSE_CONV_2D, "TRANSPOSE_CONV_2D", 3, validate_transposed, prepare_transposed, execute, SNN_F16_BY_F32},
+    SNN_RECORD(CONV_2D, 1, validate_conv, prepare_conv, execute, SNN_F16_BY_F32)
+    SNN_RECORD(DEPTHWISE_CONV_2D, 1, snn_depthwise_validate, snn_depthwise_prepare, snn_depthwise_execute, SNN_F16_BY_F32)
+    SNN_RECORD(GROUPED_CONV_2D, 3, validate_grouped, prepare_grouped, execute, SNN_F16_BY_F32)
+    SNN_RECORD(TRANSPOSE_CONV_2D, 3, validate_transposed, prepare_transposed, execute, SNN_F16_BY_F32)
     {0, NULL, 0, NULL, NULL, NULL, 0},
 };

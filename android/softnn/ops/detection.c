@@ -327,11 +327,8 @@ static int proposals_execute(SnnNode *node) {
 }
 
 const SnnOperation snn_detection_operations[] = {
-    {ANEURALNETWORKS_AXIS_ALIGNED_BBOX_TRANSFORM, "AXIS_ALIGNED_BBOX_TRANSFORM", 3, bbox_transform_validate,
-     bbox_transform_prepare, bbox_transform_execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_BOX_WITH_NMS_LIMIT, "BOX_WITH_NMS_LIMIT", 3, nms_limit_validate, nms_limit_prepare, nms_limit_execute,
-     SNN_F16_BY_F32},
-    {ANEURALNETWORKS_GENERATE_PROPOSALS, "GENERATE_PROPOSALS", 3, proposals_validate, proposals_prepare, proposals_execute,
-     SNN_F16_BY_F32},
+    SNN_RECORD(AXIS_ALIGNED_BBOX_TRANSFORM, 3, bbox_transform_validate, bbox_transform_prepare, bbox_transform_execute, SNN_F16_BY_F32)
+    SNN_RECORD(BOX_WITH_NMS_LIMIT, 3, nms_limit_validate, nms_limit_prepare, nms_limit_execute, SNN_F16_BY_F32)
+    SNN_RECORD(GENERATE_PROPOSALS, 3, proposals_validate, proposals_prepare, proposals_execute, SNN_F16_BY_F32)
     {0},
 };

@@ -258,12 +258,12 @@ static int execute(SnnNode *node) {
 }
 
 const SnnOperation snn_elementwise_operations[] = {
-    {ANEURALNETWORKS_ADD, "ADD", 1, validate_add, prepare, execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_SUB, "SUB", 2, validate_sub, prepare, execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_MUL, "MUL", 1, validate_mul, prepare, execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_DIV, "DIV", 2, validate_div, prepare, execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_MAXIMUM, "MAXIMUM", 3, validate_extreme, prepare, execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_MINIMUM, "MINIMUM", 3, validate_extreme, prepare, execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_POW, "POW", 3, validate_pow, prepare, execute, SNN_F16_BY_F32},
+    SNN_RECORD(ADD, 1, validate_add, prepare, execute, SNN_F16_BY_F32)
+    SNN_RECORD(SUB, 2, validate_sub, prepare, execute, SNN_F16_BY_F32)
+    SNN_RECORD(MUL, 1, validate_mul, prepare, execute, SNN_F16_BY_F32)
+    SNN_RECORD(DIV, 2, validate_div, prepare, execute, SNN_F16_BY_F32)
+    SNN_RECORD(MAXIMUM, 3, validate_extreme, prepare, execute, SNN_F16_BY_F32)
+    SNN_RECORD(MINIMUM, 3, validate_extreme, prepare, execute, SNN_F16_BY_F32)
+    SNN_RECORD(POW, 3, validate_pow, prepare, execute, SNN_F16_BY_F32)
     {0, NULL, 0, NULL, NULL, NULL, 0},
 };

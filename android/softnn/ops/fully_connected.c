@@ -197,6 +197,6 @@ static int execute(SnnNode *node) {
 }
 
 const SnnOperation snn_fully_connected_operations[] = {
-    {ANEURALNETWORKS_FULLY_CONNECTED, "FULLY_CONNECTED", 1, validate, prepare, execute, SNN_F16_BY_F32},
+    SNN_RECORD(FULLY_CONNECTED, 1, validate, prepare, execute, SNN_F16_BY_F32)
     {0, NULL, 0, NULL, NULL, NULL, 0},
 };

@@ -307,13 +307,11 @@ static int tile_prepare(SnnNode *node) {
 }
 
 const SnnOperation snn_gather_operations[] = {
-    {ANEURALNETWORKS_GATHER, "GATHER", 3, gather_validate, gather_prepare, gather_execute, 0},
-    {ANEURALNETWORKS_EMBEDDING_LOOKUP, "EMBEDDING_LOOKUP", 1, embedding_lookup_validate, embedding_lookup_prepare,
-     embedding_lookup_execute, 0},
-    {ANEURALNETWORKS_HASHTABLE_LOOKUP, "HASHTABLE_LOOKUP", 1, hashtable_lookup_validate, hashtable_lookup_prepare,
-     hashtable_lookup_execute, SNN_ALLOW_ZERO_SIZED},
-    {ANEURALNETWORKS_SLICE, "SLICE", 3, slice_validate, slice_prepare, move_execute, 0},
-    {ANEURALNETWORKS_STRIDED_SLICE, "STRIDED_SLICE", 2, strided_slice_validate, strided_slice_prepare, move_execute, 0},
-    {ANEURALNETWORKS_TILE, "TILE", 3, tile_validate, tile_prepare, move_execute, 0},
+    SNN_RECORD(GATHER, 3, gather_validate, gather_prepare, gather_execute, 0)
+    SNN_RECORD(EMBEDDING_LOOKUP, 1, embedding_lookup_validate, embedding_lookup_prepare, embedding_lookup_execute, 0)
+    SNN_RECORD(HASHTABLE_LOOKUP, 1, hashtable_lookup_validate, hashtable_lookup_prepare, hashtable_lookup_execute, SNN_ALLOW_ZERO_SIZED)
+    SNN_RECORD(SLICE, 3, slice_validate, slice_prepare, move_execute, 0)
+    SNN_RECORD(STRIDED_SLICE, 2, strided_slice_validate, strided_slice_prepare, move_execute, 0)
+    SNN_RECORD(TILE, 3, tile_validate, tile_prepare, move_execute, 0)
     {0},
 };

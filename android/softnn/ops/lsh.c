@@ -183,6 +183,6 @@ static int lsh_execute(SnnNode *node) {
 }
 
 const SnnOperation snn_lsh_operations[] = {
-    {ANEURALNETWORKS_LSH_PROJECTION, "LSH_PROJECTION", 1, lsh_validate, lsh_prepare, lsh_execute, SNN_ALLOW_OMITTED},
+    SNN_RECORD(LSH_PROJECTION, 1, lsh_validate, lsh_prepare, lsh_execute, SNN_ALLOW_OMITTED)
     {0},
 };

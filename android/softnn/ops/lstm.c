@@ -417,10 +417,10 @@ static int bidirectional_execute(SnnNode *node) {
 }
 
 const SnnOperation snn_lstm_operations[] = {
-    {ANEURALNETWORKS_LSTM, "LSTM", 1, lstm_validate, lstm_prepare, lstm_execute, SNN_F16_BY_F32 | SNN_ALLOW_OMITTED},
-    {ANEURALNETWORKS_UNIDIRECTIONAL_SEQUENCE_LSTM, "UNIDIRECTIONAL_SEQUENCE_LSTM", 3, unidirectional_validate,
-     unidirectional_prepare, unidirectional_execute, SNN_F16_BY_F32 | SNN_ALLOW_OMITTED},
-    {ANEURALNETWORKS_BIDIRECTIONAL_SEQUENCE_LSTM, "BIDIRECTIONAL_SEQUENCE_LSTM", 3, bidirectional_validate,
-     bidirectional_prepare, bidirectional_execute, SNN_F16_BY_F32 | SNN_ALLOW_OMITTED},
+    SNN_RECORD(LSTM, 1, lstm_validate, lstm_prepare, lstm_execute, SNN_F16_BY_F32 | SNN_ALLOW_OMITTED)
+    SNN_RECORD(UNIDIRECTIONAL_SEQUENCE_LSTM, 3, unidirectional_validate,
+     unidirectional_prepare, unidirectional_execute, SNN_F16_BY_F32 | SNN_ALLOW_OMITTED)
+    SNN_RECORD(BIDIRECTIONAL_SEQUENCE_LSTM, 3, bidirectional_validate,
+     bidirectional_prepare, bidirectional_execute, SNN_F16_BY_F32 | SNN_ALLOW_OMITTED)
     {0},
 };

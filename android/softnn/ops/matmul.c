@@ -211,6 +211,6 @@ static int execute(SnnNode *node) {
 }
 
 const SnnOperation snn_matmul_operations[] = {
-    {ANEURALNETWORKS_BATCH_MATMUL, "BATCH_MATMUL", 6, validate, prepare, execute, SNN_F16_BY_F32},
+    SNN_RECORD(BATCH_MATMUL, 6, validate, prepare, execute, SNN_F16_BY_F32)
     {0, NULL, 0, NULL, NULL, NULL, 0},
 };

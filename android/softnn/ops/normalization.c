@@ -206,10 +206,8 @@ static void instance(void *arg, size_t begin, size_t end) {
 static int execute_instance(SnnNode *node) { return run_lines(node, instance); }
 
 const SnnOperation snn_normalization_operations[] = {
-    {ANEURALNETWORKS_L2_NORMALIZATION, "L2_NORMALIZATION", 1, validate_l2, prepare_l2, execute_l2, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_LOCAL_RESPONSE_NORMALIZATION, "LOCAL_RESPONSE_NORMALIZATION", 1, validate_lrn, prepare_lrn, execute_lrn,
-     SNN_F16_BY_F32},
-    {ANEURALNETWORKS_INSTANCE_NORMALIZATION, "INSTANCE_NORMALIZATION", 3, validate_instance, prepare_instance, execute_instance,
-     SNN_F16_BY_F32},
+    SNN_RECORD(L2_NORMALIZATION, 1, validate_l2, prepare_l2, execute_l2, SNN_F16_BY_F32)
+    SNN_RECORD(LOCAL_RESPONSE_NORMALIZATION, 1, validate_lrn, prepare_lrn, execute_lrn, SNN_F16_BY_F32)
+    SNN_RECORD(INSTANCE_NORMALIZATION, 3, validate_instance, prepare_instance, execute_instance, SNN_F16_BY_F32)
     {0, NULL, 0, NULL, NULL, NULL, 0},
 };

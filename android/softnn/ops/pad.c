@@ -175,8 +175,8 @@ static int mirror_pad_execute(SnnNode *node) {
 }
 
 const SnnOperation snn_pad_operations[] = {
-    {ANEURALNETWORKS_PAD, "PAD", 2, pad_validate, pad_prepare, pad_execute, 0},
-    {ANEURALNETWORKS_PAD_V2, "PAD_V2", 3, pad_v2_validate, pad_v2_prepare, pad_execute, 0},
-    {ANEURALNETWORKS_MIRROR_PAD, "MIRROR_PAD", 7, mirror_pad_validate, mirror_pad_prepare, mirror_pad_execute, 0},
+    SNN_RECORD(PAD, 2, pad_validate, pad_prepare, pad_execute, 0)
+    SNN_RECORD(PAD_V2, 3, pad_v2_validate, pad_v2_prepare, pad_execute, 0)
+    SNN_RECORD(MIRROR_PAD, 7, mirror_pad_validate, mirror_pad_prepare, mirror_pad_execute, 0)
     {0},
 };

@@ -131,8 +131,8 @@ static int execute(SnnNode *node) {
 }
 
 const SnnOperation snn_pooling_operations[] = {
-    {ANEURALNETWORKS_AVERAGE_POOL_2D, "AVERAGE_POOL_2D", 1, validate, prepare, execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_L2_POOL_2D, "L2_POOL_2D", 1, validate, prepare, execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_MAX_POOL_2D, "MAX_POOL_2D", 1, validate, prepare, execute, SNN_F16_BY_F32},
+    SNN_RECORD(AVERAGE_POOL_2D, 1, validate, prepare, execute, SNN_F16_BY_F32)
+    SNN_RECORD(L2_POOL_2D, 1, validate, prepare, execute, SNN_F16_BY_F32)
+    SNN_RECORD(MAX_POOL_2D, 1, validate, prepare, execute, SNN_F16_BY_F32)
     {0, NULL, 0, NULL, NULL, NULL, 0},
 };

@@ -143,7 +143,6 @@ static int postprocessing_execute(SnnNode *node) {
 }
 
 const SnnOperation snn_postprocessing_operations[] = {
-    {ANEURALNETWORKS_DETECTION_POSTPROCESSING, "DETECTION_POSTPROCESSING", 3, postprocessing_validate, postprocessing_prepare,
-     postprocessing_execute, SNN_F16_BY_F32},
+    SNN_RECORD(DETECTION_POSTPROCESSING, 3, postprocessing_validate, postprocessing_prepare, postprocessing_execute, SNN_F16_BY_F32)
     {0},
 };

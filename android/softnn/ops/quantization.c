@@ -180,8 +180,8 @@ static int execute_cast(SnnNode *node) {
 }
 
 const SnnOperation snn_quantization_operations[] = {
-    {ANEURALNETWORKS_QUANTIZE, "QUANTIZE", 3, validate_quantize, prepare_quantize, execute_quantize, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_DEQUANTIZE, "DEQUANTIZE", 1, validate_dequantize, prepare_dequantize, execute_dequantize, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_CAST, "CAST", 3, validate_cast, prepare_cast, execute_cast, SNN_F16_BY_F32},
+    SNN_RECORD(QUANTIZE, 3, validate_quantize, prepare_quantize, execute_quantize, SNN_F16_BY_F32)
+    SNN_RECORD(DEQUANTIZE, 1, validate_dequantize, prepare_dequantize, execute_dequantize, SNN_F16_BY_F32)
+    SNN_RECORD(CAST, 3, validate_cast, prepare_cast, execute_cast, SNN_F16_BY_F32)
     {0, NULL, 0, NULL, NULL, NULL, 0},
 };

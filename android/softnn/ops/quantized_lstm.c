@@ -432,7 +432,7 @@ static int full_execute(SnnNode *node) {
 }
 
 const SnnOperation snn_quantized_lstm_operations[] = {
-    {ANEURALNETWORKS_QUANTIZED_16BIT_LSTM, "QUANTIZED_16BIT_LSTM", 3, basic_validate, basic_prepare, basic_execute, 0},
-    {ANEURALNETWORKS_QUANTIZED_LSTM, "QUANTIZED_LSTM", 4, full_validate, full_prepare, full_execute, SNN_ALLOW_OMITTED},
+    SNN_RECORD(QUANTIZED_16BIT_LSTM, 3, basic_validate, basic_prepare, basic_execute, 0)
+    SNN_RECORD(QUANTIZED_LSTM, 4, full_validate, full_prepare, full_execute, SNN_ALLOW_OMITTED)
     {0},
 };

@@ -111,7 +111,6 @@ static int multinomial_execute(SnnNode *node) {
 }
 
 const SnnOperation snn_random_operations[] = {
-    {ANEURALNETWORKS_RANDOM_MULTINOMIAL, "RANDOM_MULTINOMIAL", 3, multinomial_validate, multinomial_prepare,
-     multinomial_execute, SNN_F16_BY_F32},
+    SNN_RECORD(RANDOM_MULTINOMIAL, 3, multinomial_validate, multinomial_prepare, multinomial_execute, SNN_F16_BY_F32)
     {0},
 };

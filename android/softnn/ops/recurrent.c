@@ -272,11 +272,10 @@ static int svdf_execute(SnnNode *node) {
 }
 
 const SnnOperation snn_recurrent_operations[] = {
-    {ANEURALNETWORKS_RNN, "RNN", 1, rnn_validate, rnn_prepare, rnn_execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_UNIDIRECTIONAL_SEQUENCE_RNN, "UNIDIRECTIONAL_SEQUENCE_RNN", 3, unidirectional_validate,
-     unidirectional_prepare, unidirectional_execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_BIDIRECTIONAL_SEQUENCE_RNN, "BIDIRECTIONAL_SEQUENCE_RNN", 3, bidirectional_validate, bidirectional_prepare,
-     bidirectional_execute, SNN_F16_BY_F32 | SNN_ALLOW_OMITTED},
-    {ANEURALNETWORKS_SVDF, "SVDF", 1, svdf_validate, svdf_prepare, svdf_execute, SNN_F16_BY_F32 | SNN_ALLOW_OMITTED},
+    SNN_RECORD(RNN, 1, rnn_validate, rnn_prepare, rnn_execute, SNN_F16_BY_F32)
+    SNN_RECORD(UNIDIRECTIONAL_SEQUENCE_RNN, 3, unidirectional_validate, unidirectional_prepare, unidirectional_execute, SNN_F16_BY_F32)
+    SNN_RECORD(BIDIRECTIONAL_SEQUENCE_RNN, 3, bidirectional_validate, bidirectional_prepare,
+     bidirectional_execute, SNN_F16_BY_F32 | SNN_ALLOW_OMITTED)
+    SNN_RECORD(SVDF, 1, svdf_validate, svdf_prepare, svdf_execute, SNN_F16_BY_F32 | SNN_ALLOW_OMITTED)
     {0},
 };

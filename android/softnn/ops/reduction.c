@@ -417,15 +417,15 @@ static int topk_execute(SnnNode *node) {
 }
 
 const SnnOperation snn_reduction_operations[] = {
-    {ANEURALNETWORKS_MEAN, "MEAN", 2, mean_validate, mean_prepare, mean_execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_REDUCE_SUM, "REDUCE_SUM", 3, reduce_float_validate, prepare_reduce, reduce_sum_execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_REDUCE_PROD, "REDUCE_PROD", 3, reduce_float_validate, prepare_reduce, reduce_prod_execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_REDUCE_MAX, "REDUCE_MAX", 3, reduce_order_validate, prepare_reduce, reduce_max_execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_REDUCE_MIN, "REDUCE_MIN", 3, reduce_order_validate, prepare_reduce, reduce_min_execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_REDUCE_ALL, "REDUCE_ALL", 3, reduce_bool_validate, prepare_reduce, reduce_all_execute, 0},
-    {ANEURALNETWORKS_REDUCE_ANY, "REDUCE_ANY", 3, reduce_bool_validate, prepare_reduce, reduce_any_execute, 0},
-    {ANEURALNETWORKS_ARGMAX, "ARGMAX", 3, arg_validate, arg_prepare, argmax_execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_ARGMIN, "ARGMIN", 3, arg_validate, arg_prepare, argmin_execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_TOPK_V2, "TOPK_V2", 3, topk_validate, topk_prepare, topk_execute, SNN_F16_BY_F32},
+    SNN_RECORD(MEAN, 2, mean_validate, mean_prepare, mean_execute, SNN_F16_BY_F32)
+    SNN_RECORD(REDUCE_SUM, 3, reduce_float_validate, prepare_reduce, reduce_sum_execute, SNN_F16_BY_F32)
+    SNN_RECORD(REDUCE_PROD, 3, reduce_float_validate, prepare_reduce, reduce_prod_execute, SNN_F16_BY_F32)
+    SNN_RECORD(REDUCE_MAX, 3, reduce_order_validate, prepare_reduce, reduce_max_execute, SNN_F16_BY_F32)
+    SNN_RECORD(REDUCE_MIN, 3, reduce_order_validate, prepare_reduce, reduce_min_execute, SNN_F16_BY_F32)
+    SNN_RECORD(REDUCE_ALL, 3, reduce_bool_validate, prepare_reduce, reduce_all_execute, 0)
+    SNN_RECORD(REDUCE_ANY, 3, reduce_bool_validate, prepare_reduce, reduce_any_execute, 0)
+    SNN_RECORD(ARGMAX, 3, arg_validate, arg_prepare, argmax_execute, SNN_F16_BY_F32)
+    SNN_RECORD(ARGMIN, 3, arg_validate, arg_prepare, argmin_execute, SNN_F16_BY_F32)
+    SNN_RECORD(TOPK_V2, 3, topk_validate, topk_prepare, topk_execute, SNN_F16_BY_F32)
     {0},
 };

@@ -166,10 +166,10 @@ static int fill_execute(SnnNode *node) {
 }
 
 const SnnOperation snn_reshape_operations[] = {
-    {ANEURALNETWORKS_RESHAPE, "RESHAPE", 1, reshape_validate, reshape_prepare, copy_execute, SNN_IN_PLACE},
-    {ANEURALNETWORKS_SQUEEZE, "SQUEEZE", 2, squeeze_validate, squeeze_prepare, copy_execute, SNN_IN_PLACE | SNN_ALLOW_OMITTED},
-    {ANEURALNETWORKS_EXPAND_DIMS, "EXPAND_DIMS", 3, expand_dims_validate, expand_dims_prepare, copy_execute, SNN_IN_PLACE},
-    {ANEURALNETWORKS_RANK, "RANK", 4, rank_validate, rank_prepare, rank_execute, SNN_ALLOW_ZERO_SIZED},
-    {ANEURALNETWORKS_FILL, "FILL", 4, fill_validate, fill_prepare, fill_execute, 0},
+    SNN_RECORD(RESHAPE, 1, reshape_validate, reshape_prepare, copy_execute, SNN_IN_PLACE)
+    SNN_RECORD(SQUEEZE, 2, squeeze_validate, squeeze_prepare, copy_execute, SNN_IN_PLACE | SNN_ALLOW_OMITTED)
+    SNN_RECORD(EXPAND_DIMS, 3, expand_dims_validate, expand_dims_prepare, copy_execute, SNN_IN_PLACE)
+    SNN_RECORD(RANK, 4, rank_validate, rank_prepare, rank_execute, SNN_ALLOW_ZERO_SIZED)
+    SNN_RECORD(FILL, 4, fill_validate, fill_prepare, fill_execute, 0)
     {0},
 };

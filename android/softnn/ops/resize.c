@@ -227,9 +227,7 @@ static int nearest_execute(SnnNode *node) {
 }
 
 const SnnOperation snn_resize_operations[] = {
-    {ANEURALNETWORKS_RESIZE_BILINEAR, "RESIZE_BILINEAR", 1, bilinear_validate, bilinear_prepare, bilinear_execute,
-     SNN_F16_BY_F32},
-    {ANEURALNETWORKS_RESIZE_NEAREST_NEIGHBOR, "RESIZE_NEAREST_NEIGHBOR", 3, nearest_validate, nearest_prepare, nearest_execute,
-     0},
+    SNN_RECORD(RESIZE_BILINEAR, 1, bilinear_validate, bilinear_prepare, bilinear_execute, SNN_F16_BY_F32)
+    SNN_RECORD(RESIZE_NEAREST_NEIGHBOR, 3, nearest_validate, nearest_prepare, nearest_execute, 0)
     {0},
 };

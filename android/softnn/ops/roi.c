@@ -356,9 +356,8 @@ static int heatmap_execute(SnnNode *node) {
 }
 
 const SnnOperation snn_roi_operations[] = {
-    {ANEURALNETWORKS_ROI_ALIGN, "ROI_ALIGN", 3, roi_align_validate, roi_align_prepare, roi_align_execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_ROI_POOLING, "ROI_POOLING", 3, roi_pooling_validate, roi_pooling_prepare, roi_pooling_execute,
-     SNN_F16_BY_F32},
-    {ANEURALNETWORKS_HEATMAP_MAX_KEYPOINT, "HEATMAP_MAX_KEYPOINT", 3, heatmap_validate, heatmap_prepare, heatmap_execute, 0},
+    SNN_RECORD(ROI_ALIGN, 3, roi_align_validate, roi_align_prepare, roi_align_execute, SNN_F16_BY_F32)
+    SNN_RECORD(ROI_POOLING, 3, roi_pooling_validate, roi_pooling_prepare, roi_pooling_execute, SNN_F16_BY_F32)
+    SNN_RECORD(HEATMAP_MAX_KEYPOINT, 3, heatmap_validate, heatmap_prepare, heatmap_execute, 0)
     {0},
 };

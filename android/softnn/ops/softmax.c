@@ -190,7 +190,7 @@ static int execute(SnnNode *node) {
 }
 
 const SnnOperation snn_softmax_operations[] = {
-    {ANEURALNETWORKS_SOFTMAX, "SOFTMAX", 1, validate_softmax, prepare, execute, SNN_F16_BY_F32},
-    {ANEURALNETWORKS_LOG_SOFTMAX, "LOG_SOFTMAX", 3, validate_log_softmax, prepare, execute, SNN_F16_BY_F32},
+    SNN_RECORD(SOFTMAX, 1, validate_softmax, prepare, execute, SNN_F16_BY_F32)
+    SNN_RECORD(LOG_SOFTMAX, 3, validate_log_softmax, prepare, execute, SNN_F16_BY_F32)
     {0, NULL, 0, NULL, NULL, NULL, 0},
 };

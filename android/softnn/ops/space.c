@@ -253,12 +253,10 @@ static int channel_shuffle_prepare(SnnNode *node) {
 }
 
 const SnnOperation snn_space_operations[] = {
-    {ANEURALNETWORKS_SPACE_TO_DEPTH, "SPACE_TO_DEPTH", 1, space_depth_validate, space_to_depth_prepare, move_execute, 0},
-    {ANEURALNETWORKS_DEPTH_TO_SPACE, "DEPTH_TO_SPACE", 1, space_depth_validate, depth_to_space_prepare, move_execute, 0},
-    {ANEURALNETWORKS_SPACE_TO_BATCH_ND, "SPACE_TO_BATCH_ND", 2, space_to_batch_validate, space_to_batch_prepare,
-     space_to_batch_execute, 0},
-    {ANEURALNETWORKS_BATCH_TO_SPACE_ND, "BATCH_TO_SPACE_ND", 2, batch_to_space_validate, batch_to_space_prepare, move_execute,
-     0},
-    {ANEURALNETWORKS_CHANNEL_SHUFFLE, "CHANNEL_SHUFFLE", 3, channel_shuffle_validate, channel_shuffle_prepare, move_execute, 0},
+    SNN_RECORD(SPACE_TO_DEPTH, 1, space_depth_validate, space_to_depth_prepare, move_execute, 0)
+    SNN_RECORD(DEPTH_TO_SPACE, 1, space_depth_validate, depth_to_space_prepare, move_execute, 0)
+    SNN_RECORD(SPACE_TO_BATCH_ND, 2, space_to_batch_validate, space_to_batch_prepare, space_to_batch_execute, 0)
+    SNN_RECORD(BATCH_TO_SPACE_ND, 2, batch_to_space_validate, batch_to_space_prepare, move_execute, 0)
+    SNN_RECORD(CHANNEL_SHUFFLE, 3, channel_shuffle_validate, channel_shuffle_prepare, move_execute, 0)
     {0},
 };

@@ -77,7 +77,7 @@ static int move_execute(SnnNode *node) {
 }
 
 const SnnOperation snn_transpose_operations[] = {
-    {ANEURALNETWORKS_TRANSPOSE, "TRANSPOSE", 2, transpose_validate, transpose_prepare, move_execute, SNN_ALLOW_OMITTED},
-    {ANEURALNETWORKS_REVERSE, "REVERSE", 7, reverse_validate, reverse_prepare, move_execute, 0},
+    SNN_RECORD(TRANSPOSE, 2, transpose_validate, transpose_prepare, move_execute, SNN_ALLOW_OMITTED)
+    SNN_RECORD(REVERSE, 7, reverse_validate, reverse_prepare, move_execute, 0)
     {0},
 };

@@ -105,14 +105,14 @@ static int execute(SnnNode *node) {
 }
 
 const SnnOperation snn_unary_operations[] = {
-    {ANEURALNETWORKS_ABS, "ABS", 3, validate_abs, prepare, execute, SNN_F16_BY_F32 | SNN_IN_PLACE},
-    {ANEURALNETWORKS_EXP, "EXP", 3, validate_float, prepare, execute, SNN_F16_BY_F32 | SNN_IN_PLACE},
-    {ANEURALNETWORKS_LOG, "LOG", 3, validate_float, prepare, execute, SNN_F16_BY_F32 | SNN_IN_PLACE},
-    {ANEURALNETWORKS_SQRT, "SQRT", 3, validate_float, prepare, execute, SNN_F16_BY_F32 | SNN_IN_PLACE},
-    {ANEURALNETWORKS_RSQRT, "RSQRT", 3, validate_rsqrt, prepare, execute, SNN_F16_BY_F32 | SNN_IN_PLACE},
-    {ANEURALNETWORKS_SIN, "SIN", 3, validate_float, prepare, execute, SNN_F16_BY_F32 | SNN_IN_PLACE},
-    {ANEURALNETWORKS_NEG, "NEG", 3, validate_neg, prepare, execute, SNN_F16_BY_F32 | SNN_IN_PLACE},
-    {ANEURALNETWORKS_FLOOR, "FLOOR", 1, validate_floor, prepare, execute, SNN_F16_BY_F32 | SNN_IN_PLACE},
-    {ANEURALNETWORKS_LOGICAL_NOT, "LOGICAL_NOT", 3, validate_not, prepare, execute, SNN_IN_PLACE},
+    SNN_RECORD(ABS, 3, validate_abs, prepare, execute, SNN_F16_BY_F32 | SNN_IN_PLACE)
+    SNN_RECORD(EXP, 3, validate_float, prepare, execute, SNN_F16_BY_F32 | SNN_IN_PLACE)
+    SNN_RECORD(LOG, 3, validate_float, prepare, execute, SNN_F16_BY_F32 | SNN_IN_PLACE)
+    SNN_RECORD(SQRT, 3, validate_float, prepare, execute, SNN_F16_BY_F32 | SNN_IN_PLACE)
+    SNN_RECORD(RSQRT, 3, validate_rsqrt, prepare, execute, SNN_F16_BY_F32 | SNN_IN_PLACE)
+    SNN_RECORD(SIN, 3, validate_float, prepare, execute, SNN_F16_BY_F32 | SNN_IN_PLACE)
+    SNN_RECORD(NEG, 3, validate_neg, prepare, execute, SNN_F16_BY_F32 | SNN_IN_PLACE)
+    SNN_RECORD(FLOOR, 1, validate_floor, prepare, execute, SNN_F16_BY_F32 | SNN_IN_PLACE)
+    SNN_RECORD(LOGICAL_NOT, 3, validate_not, prepare, execute, SNN_IN_PLACE)
     {0, NULL, 0, NULL, NULL, NULL, 0},
 };
