@@ -56,9 +56,9 @@ bool snn_fmatrix_bytes(const SnnKernels *kernels, size_t n, size_t k, size_t *by
   return packed_bytes(n, k, kernels->f_columns, 1, sizeof(float), &weights, bytes);
 }
 
-/* The converted input is unsigned in the 8-bit format: its zero point there, and that of the (signed) weights. */
-static int32_t unsigned_zero(SnnStored form) { return form.zero_point + (form.is_signed ? 128 : 0); }
+/* Zero points in the 8-bit format: of the converted input, and of the weights, which are signed there. */
 static int32_t signed_zero(SnnStored form) { return form.zero_point - (form.is_signed ? 0 : 128); }
+static int32_t converted_zero(const SnnKernels *kernels, SnnStored form) { return signed_zero(form) + (kernels->q_signed ? 0 : 128); }
 
 SnnQMatrix snn_qmatrix_at(const SnnKernels *kernels, const void *memory, size_t n, size_t k, SnnStored weight_form) {
   size_t weights = 0, all = sizeof(Trailer);
@@ -174,7 +174,7 @@ SnnQMatrix snn_qmatrix_pack(const SnnKernels *kernels, void *memory, const SnnWe
   size_t count = panels(weights->n, columns);
   memset(memory, 0, count * panel_bytes);
   int32_t *folded = (int32_t *)((char *)memory + ((const char *)matrix.bias - (const char *)memory));
-  int32_t input_zero = unsigned_zero(input_form), weight_zero = signed_zero(weight_form);
+  int32_t input_zero = converted_zero(kernels, input_form), weight_zero = signed_zero(weight_form);
   Trailer *trailer = (Trailer *)(void *)((char *)folded + snn_align(count * columns * sizeof(int32_t), 64));
   trailer->largest = 0;
   for (size_t n = 0; n < count * columns; n++) {
@@ -263,7 +263,7 @@ void snn_qdepthwise_pack(const SnnKernels *kernels, void *memory, const uint8_t 
   Trailer *trailer = (Trailer *)(void *)((char *)memory + plan.all - sizeof(Trailer));
   memset(memory, 0, plan.all);
   uint8_t flip = weight_form.is_signed ? 0 : 0x80;
-  int32_t input_zero = unsigned_zero(input_form), weight_zero = signed_zero(weight_form);
+  int32_t input_zero = converted_zero(kernels, input_form), weight_zero = signed_zero(weight_form);
   for (size_t place = 0; place < plan.places; place++) {
     size_t channel = channel_of(kernels, channels, place);
     if (channel == SIZE_MAX) continue;

@@ -123,6 +123,7 @@ typedef struct {
 typedef struct {
   const char *name;
   uint32_t q_rows, q_columns, q_unit, q_element; /* tile height, panel width, depth unit, bytes of a converted input element */
+  bool q_signed;                           /* with q_element 1: converted bytes are signed; else unsigned */
   uint32_t f_rows, f_columns;
   uint32_t dw_block, dw_vectors, dw_group, dw_element; /* channels at a time, in so many vectors; taps at a time; bytes of a weight */
   uint32_t dw_narrow[2];                   /* narrower blocks (then several pixels at a time); 0 where there are none */
@@ -155,8 +156,14 @@ int snn_float_kernel(const SnnNode *node);
 /* to[i] = table[from[i]] (256 bytes), in place or not. */
 void snn_table_lookup(const uint8_t *table, const uint8_t *from, uint8_t *to, size_t count);
 const SnnKernels *snn_kernels_find(const char *name);
+/* Index into the float kernels: 1 where the model allows relaxed computation (or SOFTNN_FLOAT=fused is set). */
+int snn_float_kernel(const SnnNode *node);
+/* to[i] = table[from[i]] (256 bytes), in place or not. */
+void snn_table_lookup(const uint8_t *table, const uint8_t *from, uint8_t *to, size_t count);
+const SnnKernels *snn_kernels_find(const char *name);
+
 /* What turns a stored byte into a converted one, where q_element is 1. */
-static inline uint8_t snn_flip(SnnStored form) { return form.is_signed ? 0x80 : 0; }
+static inline uint8_t snn_flip(const SnnKernels *kernels, SnnStored form) { return form.is_signed == kernels->q_signed ? 0 : 0x80; }
 
 /* --- packing --- */
 

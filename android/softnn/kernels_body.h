@@ -4,7 +4,8 @@
  *   SNN_TABLE_NAME               the name as text
  *   SNN_Q_ROWS, SNN_Q_VECTORS    quantised tile: rows x vectors of accumulators held in registers
  *   SNN_F_ROWS, SNN_F_VECTORS    the same for float
- *   SNN_DOT8                     defined: dot8(acc, bytes, weights) adds four unsigned x signed byte products to each lane
+ *   SNN_DOT8                     defined: dot8(acc, bytes, weights) adds four products of bytes to each lane, unsigned x signed
+ *   SNN_DOT8_SIGNED              or, with this, signed x signed
  */
 #include <float.h>
 
@@ -52,6 +53,7 @@ const SnnKernels SNN_TABLE = {
     .q_columns = SNN_Q_COLUMNS,
     .q_unit = Q_UNIT,
     .q_element = Q_ELEMENT,
+    .q_signed = Q_SIGNED,
     .f_rows = SNN_F_ROWS,
     .f_columns = SNN_F_COLUMNS,
     .dw_block = DW_BLOCK,

@@ -55,9 +55,26 @@ SNN_INLINE void dw_store(const int together, char *to, size_t step, VecI8 bytes,
   }
 }
 
+#else
+
+SNN_INLINE void dw_store(const int together, char *to, size_t step, VecI8 bytes, const DwShape *shape) {
+  (void)together, (void)step;
+  copy_part(to, &bytes, shape->count);
+}
+
 #endif
 
 #ifdef SNN_DOT8
+
+#ifndef SNN_AVX512
+SNN_INLINE VecI8 dw_load(const int together, const char *from, size_t step, const DwShape *shape) {
+  VecI8 bytes = {0};
+  (void)together, (void)step;
+  if (shape->count == DW_BLOCK) bytes = SNN_LOAD(VecI8, from);
+  else copy_part(&bytes, from, shape->count);
+  return bytes;
+}
+#endif
 
 SNN_INLINE void dw_group(const int together, VecI32 acc[DW_VECTORS], VecI32 sum[DW_VECTORS], bool summed, const SnnPixels *run, uint32_t tap,
                          size_t offset, VecI8 flip, const char *weights, const DwShape *shape) {
@@ -84,11 +101,6 @@ SNN_INLINE VecI16 dw_widen(const char *from, HalfU8 flip, VecI16 zero, const DwS
   return __builtin_convertvector(bytes ^ flip, VecI16) - zero;
 }
 
-SNN_INLINE void dw_store(const int together, char *to, size_t step, VecI8 bytes, const DwShape *shape) {
-  (void)together, (void)step;
-  copy_part(to, &bytes, shape->count);
-}
-
 #endif
 
 /* All pixels of one block of channels. */
@@ -100,7 +112,7 @@ SNN_INLINE void dw_run(const int together, const bool summed, const SnnQDepthwis
   Scale scale[DW_VECTORS];
   SNN_UNROLL for (int j = 0; j < DW_VECTORS; j++) scale[j] = load_scale(&d->requant, place + (size_t)j * SNN_LANES);
 #ifdef SNN_DOT8
-  VecI8 flip = (int8_t)(d->form.is_signed ? -128 : 0) - (VecI8){0};
+  VecI8 flip = (int8_t)q_flip(d->form) - (VecI8){0};
 #else
   HalfU8 flip = (uint8_t)(d->form.is_signed ? 0x80 : 0) - (HalfU8){0};
   VecI16 zero = splat_i16((int16_t)(d->form.zero_point + (d->form.is_signed ? 128 : 0)));

@@ -5,6 +5,14 @@ enum { Q_UNIT = 4, Q_ELEMENT = 1 };
 #else
 enum { Q_UNIT = 2, Q_ELEMENT = 2 };
 #endif
+#ifdef SNN_DOT8_SIGNED
+enum { Q_SIGNED = 1 };
+#else
+enum { Q_SIGNED = 0 };
+#endif
+
+/* As snn_flip. */
+SNN_INLINE uint8_t q_flip(SnnStored form) { return form.is_signed == Q_SIGNED ? 0 : 0x80; }
 
 /* What the output stage needs of one vector of channels. */
 typedef struct {
@@ -188,13 +196,13 @@ static void q_convert(void *converted, const uint8_t *stored, size_t stride, uin
   if (stored != to) {
     bool together = stride == padded;
     for (uint32_t i = 0; i < (together ? 1 : rows); i++) {
-      copy_flipped((char *)to + i * padded, (const char *)stored + i * stride, together ? (rows - 1) * padded + depth : depth, snn_flip(form));
+      copy_flipped((char *)to + i * padded, (const char *)stored + i * stride, together ? (rows - 1) * padded + depth : depth, q_flip(form));
     }
   }
   for (uint32_t i = 0; sums != NULL && i < rows; i++) {
-    uint32_t sum = 0;
-    for (size_t k = 0; k < depth; k++) sum += to[i * padded + k];
-    sums[i] = (int32_t)sum;
+    int32_t sum = 0;
+    for (size_t k = 0; k < depth; k++) sum += Q_SIGNED ? (int8_t)to[i * padded + k] : to[i * padded + k];
+    sums[i] = sum;
   }
 }
 

@@ -40,6 +40,16 @@ static bool runs(const SnnKernels *kernels) {
 }
 
 static const SnnKernels *const tables[] = {&snn_kernels_avx512, &snn_kernels_avx2, &snn_kernels_baseline}; /* best first */
+#elif defined(__aarch64__)
+extern const SnnKernels snn_kernels_dotprod;
+unsigned long getauxval(unsigned long type); /* of every Linux C library; its header is not everywhere */
+
+static bool runs(const SnnKernels *kernels) {
+  enum { AT_HWCAP_TYPE = 16, HWCAP_DOT_PRODUCT = 1 << 20 };
+  return kernels == &snn_kernels_baseline || (getauxval(AT_HWCAP_TYPE) & HWCAP_DOT_PRODUCT) != 0;
+}
+
+static const SnnKernels *const tables[] = {&snn_kernels_dotprod, &snn_kernels_baseline};
 #else
 static bool runs(const SnnKernels *kernels) { return kernels != NULL; }
 static const SnnKernels *const tables[] = {&snn_kernels_baseline};

@@ -211,6 +211,12 @@ INTERLEAVE(interleave_i16, VecI16, _mm512_unpacklo_epi16, _mm512_unpackhi_epi16)
 SNN_INLINE VecI16 interleave_i16_lo(VecI16 a, VecI16 b) { return (VecI16)_mm256_unpacklo_epi16((__m256i)a, (__m256i)b); }
 SNN_INLINE VecI16 interleave_i16_hi(VecI16 a, VecI16 b) { return (VecI16)_mm256_unpackhi_epi16((__m256i)a, (__m256i)b); }
 #else
+SNN_INLINE VecI8 interleave_i8_lo(VecI8 a, VecI8 b) {
+  return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+}
+SNN_INLINE VecI8 interleave_i8_hi(VecI8 a, VecI8 b) {
+  return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+}
 SNN_INLINE VecI16 interleave_i16_lo(VecI16 a, VecI16 b) { return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11); }
 SNN_INLINE VecI16 interleave_i16_hi(VecI16 a, VecI16 b) { return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15); }
 #endif

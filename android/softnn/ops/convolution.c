@@ -295,7 +295,7 @@ static SnnSource source_of(const Job *job) {
   bool converts = conv->quantized && conv->kernels->q_element == 1;
   return (SnnSource){.in = job->in, .tap = (size_t)conv->group_in * conv->element, .pixel = pixel, .line = pixel * in->width,
                      .height = (int32_t)in->height, .width = (int32_t)in->width, .y = job->phase.y.steps, .x = job->phase.x.steps,
-                     .fill = conv->quantized ? (uint8_t)conv->in_form.zero_point : 0, .flip = converts ? snn_flip(conv->in_form) : 0};
+                     .fill = conv->quantized ? (uint8_t)conv->in_form.zero_point : 0, .flip = converts ? snn_flip(conv->kernels, conv->in_form) : 0};
 }
 
 /* Quantised rows are gathered right as they are converted, if bytes stay bytes. */
@@ -317,7 +317,7 @@ static void multiply_quantized(const Part *part, uint32_t group, Rows rows, SnnT
   SnnQMatrix whole = snn_qmatrix_at(conv->kernels, packed, conv->group_out, depth, conv->weight_form);
   SnnQMatrix matrix = snn_qmatrix_part(conv->kernels, &whole, part->first, part->columns);
   int32_t *sums = matrix.row_factor ? part->sums : NULL;
-  bool ready = conv->kernels->q_element == 1 && snn_flip(conv->in_form) == 0 && rows.stride == stride && sums == NULL;
+  bool ready = conv->kernels->q_element == 1 && snn_flip(conv->kernels, conv->in_form) == 0 && rows.stride == stride && sums == NULL;
   if (!ready) conv->kernels->q_convert(part->converted, (const uint8_t *)rows.first, rows.stride, tile->rows, depth, conv->in_form, sums);
   SnnRequant requant = conv->requant;
   size_t first = (size_t)group * conv->group_out + part->first;
