@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from . import table
 from .cases import SHARED, Worker, case_files, jobs
 
 
@@ -51,3 +52,12 @@ def test_sanitized(sanitized_worker: Worker, file: Path) -> None:
 def test_threads(threaded_worker: Worker, file: Path) -> None:
     """Several threads give the same results."""
     run(threaded_worker, file, modes=("sync", "async"))
+
+
+def test_the_documented_table_is_of_these_cases() -> None:
+    """`python -m tests.nnapi.table` writes it; it names each operation with all of its runs, all passed."""
+    if not case_files():
+        pytest.skip(f"no shared NNAPI cases below {SHARED}")
+    ways = len(table.MODES) * len(table.CONSTANTS)
+    expected = {op: (cases * ways, cases * ways) for op, (cases, _) in table.case_counts().items()}
+    assert table.documented() == expected
