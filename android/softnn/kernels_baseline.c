@@ -9,6 +9,7 @@
 #endif
 #if defined(__aarch64__)
 #define SNN_FMA
+#define SNN_LEND
 #define SNN_Q_ROWS 6
 #define SNN_F_ROWS 8
 #else

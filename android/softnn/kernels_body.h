@@ -6,6 +6,8 @@
  *   SNN_F_ROWS, SNN_F_VECTORS    the same for float
  *   SNN_DOT8                     defined: dot8(acc, bytes, weights) adds four products of bytes to each lane, unsigned x signed
  *   SNN_DOT8_SIGNED              or, with this, signed x signed
+ *   SNN_LEND, SNN_BORROW         defined: the kernels that are the same in another table of equal vectors are lent to it, or borrowed from
+ *                                the table that lends them, so that a library has them once
  */
 #include <float.h>
 
@@ -19,8 +21,25 @@
 /* Heights of register blocks, as a set of bits: 1, 2, 3, 4, 6, 8, 10, 12, as far as they are at most `rows`. */
 #define BLOCK_HEIGHTS(rows) (0x155e & ((2 << (rows)) - 1))
 
-#include "kernels_gather.h"
 #include "kernels_quantized.h"
+
+#define SNN_COMMON(X)                                                                                                                    \
+  X(gather, gather)                                                                                                                      \
+  X(f_multiply_exact, f_multiply[0]) X(f_multiply_fused, f_multiply[1])                                                                  \
+  X(f_depthwise_exact, f_depthwise[0]) X(f_depthwise_fused, f_depthwise[1])                                                              \
+  X(q_average, q_average) X(q_max, q_max) X(f_average, f_average) X(f_max, f_max) X(f_l2, f_l2)                                          \
+  X(f_hard_swish, f_hard_swish) X(q_add, q_add) X(q_mul, q_mul) X(f_quantize, f_quantize)
+
+#ifdef SNN_BORROW
+
+#define SNN_BORROWED(name, member) extern __typeof__(*((const SnnKernels *)0)->member) snn_common_##name;
+SNN_COMMON(SNN_BORROWED)
+#define SNN_OF_TABLE(name) snn_common_##name
+#include "kernels_depthwise.h"
+
+#else
+
+#include "kernels_gather.h"
 
 /* --- float products and depthwise: in TFLite's order and rounding, and fused --- */
 
@@ -46,6 +65,14 @@ enum { F_ALL = BLOCK_HEIGHTS(SNN_F_ROWS), F_FEW = BLOCK_HEIGHTS(SNN_F_ROWS) & (1
 #include "kernels_depthwise.h"
 #include "kernels_pool.h"
 #include "kernels_row.h"
+#define SNN_OF_TABLE(name) name
+
+#ifdef SNN_LEND
+#define SNN_LENT(name, member) extern __typeof__(name) snn_common_##name __attribute__((alias(#name)));
+SNN_COMMON(SNN_LENT)
+#endif
+
+#endif
 
 const SnnKernels SNN_TABLE = {
     .name = SNN_TABLE_NAME,
@@ -63,19 +90,19 @@ const SnnKernels SNN_TABLE = {
 #ifdef SNN_AVX512
     .dw_narrow = {16, 32},
 #endif
-    .gather = gather,
+    .gather = SNN_OF_TABLE(gather),
     .q_convert = q_convert,
     .q_multiply = q_multiply,
-    .f_multiply = {f_multiply_exact, f_multiply_fused},
+    .f_multiply = {SNN_OF_TABLE(f_multiply_exact), SNN_OF_TABLE(f_multiply_fused)},
     .q_depthwise = q_depthwise,
-    .f_depthwise = {f_depthwise_exact, f_depthwise_fused},
-    .q_average = q_average,
-    .q_max = q_max,
-    .f_average = f_average,
-    .f_max = f_max,
-    .f_l2 = f_l2,
-    .f_hard_swish = f_hard_swish,
-    .q_add = q_add,
-    .q_mul = q_mul,
-    .f_quantize = f_quantize,
+    .f_depthwise = {SNN_OF_TABLE(f_depthwise_exact), SNN_OF_TABLE(f_depthwise_fused)},
+    .q_average = SNN_OF_TABLE(q_average),
+    .q_max = SNN_OF_TABLE(q_max),
+    .f_average = SNN_OF_TABLE(f_average),
+    .f_max = SNN_OF_TABLE(f_max),
+    .f_l2 = SNN_OF_TABLE(f_l2),
+    .f_hard_swish = SNN_OF_TABLE(f_hard_swish),
+    .q_add = SNN_OF_TABLE(q_add),
+    .q_mul = SNN_OF_TABLE(q_mul),
+    .f_quantize = SNN_OF_TABLE(f_quantize),
 };
