@@ -473,6 +473,8 @@ class _Planner:
             if not tensors[t].is_constant
             and (t in shown or any(user.index not in inside for user in subgraph.consumers(t)))
         )
+        if not outputs:  # nodes whose results nobody needs; an NNAPI model has outputs all the same
+            outputs = sorted(t for t in made if not subgraph.consumers(t))
         return Partition(index, subgraph.index, members, tuple(inputs), tuple(outputs))
 
     def _assemble(self, parts: list[list[Epoch]], partial: bool = False) -> Plan:
