@@ -15,7 +15,7 @@ from .client import Nnapi
 from .operation import FORMS, run, scalar, tensor
 
 #: Tables of kernels (android/softnn/kernels_select.c), with the flag of /proc/cpuinfo that each needs.
-KERNELS = {"baseline": "", "avx2": " avx2", "avx512vnni": " avx512_vnni"}
+KERNELS = {"baseline": "", "avx2": " avx2", "avx512vnni": " avx512_vnni", "dotprod": " asimddp"}
 
 
 @pytest.fixture(scope="session")
