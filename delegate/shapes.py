@@ -337,9 +337,23 @@ def _range(node: Node, inputs: Inputs) -> tuple[Shape, ...] | None:
     return ((max(0, int(np.ceil((limit - start) / delta))),),)
 
 
-def _sequence(node: Node, inputs: Inputs) -> tuple[Shape, ...]:
+def _recurrent(node: Node, inputs: Inputs) -> tuple[Shape, ...] | None:
+    if "LSTM" in node.name and len(inputs) < 20:
+        return None  # the basic kernel
     x, state = _need(inputs, 0).shape, _need(inputs, 18 if "LSTM" in node.name else 4).shape
     return ((*x[:-1], state[-1]),)
+
+
+def _two_directions(node: Node, inputs: Inputs) -> tuple[Shape, ...]:
+    x, positions = _need(inputs, 0).shape, (35, 37) if "LSTM" in node.name else (4, 8)
+    forward, backward = (_need(inputs, position).shape[-1] for position in positions)
+    if node.options.merge_outputs:
+        return ((*x[:-1], forward + backward),)
+    return (*x[:-1], forward), (*x[:-1], backward)
+
+
+def _svdf(node: Node, inputs: Inputs) -> tuple[Shape, ...]:
+    return ((_need(inputs, 0).shape[0], _need(inputs, 1).shape[0] // node.options.rank),)
 
 
 _EQUAL_SHAPE = (
@@ -363,7 +377,9 @@ _RULES: dict[str, InferFunction] = {
     **dict.fromkeys(("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"), _resize),
     **dict.fromkeys(("PAD", "PADV2", "MIRROR_PAD"), _pad),
     **dict.fromkeys(("ARG_MAX", "ARG_MIN"), _arg),
-    **dict.fromkeys(("UNIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN"), _sequence),
+    **dict.fromkeys(("LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM", "RNN", "UNIDIRECTIONAL_SEQUENCE_RNN"), _recurrent),
+    **dict.fromkeys(("BIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_RNN"), _two_directions),
+    "SVDF": _svdf,
     "CONV_2D": _conv,
     "DEPTHWISE_CONV_2D": _depthwise,
     "TRANSPOSE_CONV": _given(0),

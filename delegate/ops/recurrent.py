@@ -53,6 +53,8 @@ def check_float_weight(case: Case, operand: Operand) -> None:
         check_scales(case, operand)
     else:
         case.typed(operand, TensorType.FLOAT32, TensorType.FLOAT16)
+        if operand.tensor.type == TensorType.FLOAT16:
+            case.constant(operand, "a constant, so that it can be widened")
         case.code(operand)
     case.known_shape(operand)
 

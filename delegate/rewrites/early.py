@@ -179,7 +179,7 @@ def _lower_pad(builder: ProgramBuilder, case: Case) -> None:
     made, target = builder.tensor(case.input(0)), builder.tensor(case.output())
     described = builder.operand(made)
     quantised = described.type in QUANT8
-    value = described.zero_point if quantised else 0
+    value: float = described.zero_point if quantised else 0
     if case.has_input(2):
         given = case.constant(case.input(2)).reshape(-1)[0]
         value = int(given) + (128 if builder.is_shifted(case.input(0).tensor) else 0) if quantised else float(given)
