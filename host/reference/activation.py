@@ -88,6 +88,12 @@ def logistic_of(values: NDArray[Any]) -> NDArray[Any]:
     return np.where(values >= 0, 1 / (1 + small), small / (1 + small))
 
 
+def _logistic_of_8bit(values: NDArray[Any]) -> NDArray[Any]:
+    """1 / (1 + exp(-x)), each step rounded to float32: the table of the 8-bit kernels is made so, and its rounding shows."""
+    exps = np.exp(np.clip(-values, -88, 88)).astype(np.float32)
+    return np.float32(1) / (np.float32(1) + exps)
+
+
 def logistic_float32(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """The reference's float32 sigmoid: 1 above 16.6, exp(x) below -9, in between 1 / (1 + exp(-x)) step by step."""
     exps = np.exp(np.clip(-values, -88, 88).astype(np.float64)).astype(np.float32)
@@ -140,7 +146,7 @@ def logistic(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Se
     if values.dtype == np.float32:
         return [logistic_float32(values)]
     if values.dtype != np.int16:
-        return [map_8bit(node, values, logistic_of)]
+        return [map_8bit(node, values, _logistic_of_8bit)]
     scaled = _scaled_for_sigmoid(node, values, (0,))
     magnitude, table = np.abs(scaled), _sigmoid_table()
     index = np.minimum(magnitude >> 9, 254)

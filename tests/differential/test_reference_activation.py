@@ -62,6 +62,17 @@ def test_sigmoids_8bit(op, dtype, shape, seed):
 
 
 @pytest.mark.parametrize("op", ["LOGISTIC", "TANH"])
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+@pytest.mark.parametrize("scale_in", [1 / 128, 1 / 32, 0.05])
+def test_sigmoids_8bit_everywhere(op, dtype, scale_in):
+    """All 256 values: at 1/128 a result of the sigmoid lies next to a half."""
+    low = np.iinfo(dtype).min
+    x = T(np.arange(low, low + 256).astype(dtype), scale=scale_in, zero_point=low + 128)
+    parameters = (1 / 256, low) if op == "LOGISTIC" else (1 / 128, low + 128)
+    compare(op, [x], [T(dtype=np.dtype(dtype).name, scale=parameters[0], zero_point=parameters[1])])
+
+
+@pytest.mark.parametrize("op", ["LOGISTIC", "TANH"])
 @examples
 @given(shape=SHAPES, power=st.booleans(), seed=SEED)
 def test_sigmoids_16bit(op, shape, power, seed):
