@@ -25,6 +25,8 @@ COPY, INTEGER, ARITHMETIC, TRANSCENDENTAL, CONVOLUTION = "copy", "integer", "ari
 ACCURACY = {COPY: 0.0, INTEGER: 0.0, ARITHMETIC: 1e-6, TRANSCENDENTAL: 5e-6, CONVOLUTION: 1e-5}
 
 QUANTIZED = {"int8": (-128, 127), "uint8": (0, 255)}
+#: Nodes of a graph, before those that lead to no output are dropped.
+SMALLEST, MOST = 3, 15
 LARGEST = 1000.0
 LARGEST_INTEGER = 1 << 22
 LARGEST_COUNT = 3000
@@ -147,7 +149,7 @@ class GraphBuilder:
         ]  # fmt: skip
         unused = [v for v in fit if id(v) not in used]
         if fit and self.chance.random() < 0.9:
-            return self.chance.choice(unused if unused and self.chance.random() < 0.7 else fit)
+            return self.chance.choice(unused if unused and self.chance.random() < 0.85 else fit)
         for _ in range(8):
             made = tuple(shape) if shape is not None else self.shape(low, high)
             value = self.source(self.chance.choice(list(kinds)), made)
@@ -193,6 +195,8 @@ class GraphBuilder:
 
     def node(self, op: str, inputs: Sequence[Value | None], outputs: Sequence[Value], version: int = 1, **options: Any) -> None:
         """Adds a node; its results become values."""
+        if all(value is None or value.data is not None for value in inputs):
+            raise Unfit  # see KNOWN_GAPS: nodes of constants alone
         for value in outputs:
             largest = {"int32": LARGEST_INTEGER}.get(value.kind, LARGEST)
             if value.bound > largest or value.count > LARGEST_COUNT or value.error > 0.05 * max(1.0, value.bound):
@@ -247,17 +251,21 @@ class GraphBuilder:
     # -- the end ----------------------------------------------------------------------------------------------------
 
     def finish(self) -> RandomGraph:
-        """Chooses 1 to 3 outputs among what nobody reads, drops what does not lead there (mostly), and writes the model."""
+        """Chooses 1 to 3 outputs among what nobody reads, drops what does not lead there (mostly), and writes the model.
+
+        Raises Unfit where less than `SMALLEST` nodes are left.
+        """
         used = {id(v) for step in self.steps for v in step.inputs}
         sinks = [v for step in self.steps for v in step.outputs if id(v) not in used]
-        deepest = sinks[-1]
-        outputs = self.chance.sample(sinks, min(len(sinks), self.chance.randint(1, 3)))
-        if deepest not in outputs:
-            outputs[0] = deepest
+        count = min(len(sinks), self.chance.randint(1, 3))
+        choices = [self.chance.sample(sinks, count) for _ in range(6)]
+        outputs = max(choices, key=lambda chosen: len(self._live(chosen)))
         inner = [v for step in self.steps for v in step.outputs if id(v) in used]
         if inner and len(outputs) < 3 and self.chance.random() < 0.2:
             outputs.append(self.chance.choice(inner))  # an output that is read too
         steps = self.steps if self.chance.random() < 0.1 else self._live(outputs)
+        if len(steps) < SMALLEST:
+            raise Unfit
         taken = {id(v) for step in steps for v in step.inputs}
         inputs = [v for v in self.inputs if id(v) in taken]
         return RandomGraph(_write(steps, inputs, outputs), [self._feed(v) for v in inputs], outputs, [s.op for s in steps])

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from nnapi_toolkit.delegate.partition import PlanOptions
+from nnapi_toolkit.delegate.selection import NodeSelection
+from nnapi_toolkit.session import Session, SessionOptions
 
 from tests.fuzz.graph_operators import MAKERS
 from tests.fuzz.random_graphs import Outcome, check, random_graph
+from tests.modelbuilder import ModelBuilder
 
 CHUNK = 25
 SEEDS = range(0, 200, CHUNK)
@@ -33,3 +38,18 @@ def test_the_graphs_cover_the_operators() -> None:
 def test_a_seed_is_one_graph() -> None:
     assert random_graph(7).model == random_graph(7).model
     assert random_graph(7).model != random_graph(8).model
+
+
+def test_nodes_that_lead_to_no_output(tmp_path: Path) -> None:
+    """A partition of nothing else has outputs all the same: NNAPI wants some."""
+    builder = ModelBuilder()
+    x, y, dead = (builder.tensor(name, "float32", (2, 3)) for name in ("x", "y", "dead"))
+    builder.op("ELU", [x], [y])
+    builder.op("NEG", [x], [dead])
+    path = tmp_path / "model.tflite"
+    path.write_bytes(builder.build([x], [y]))
+    value = np.ones((2, 3), np.float32)
+    options = SessionOptions(plan=PlanOptions(exclude=NodeSelection.parse("0")))
+    with Session(path, "local", options) as session:
+        assert session.plan.summary()["delegated_nodes"] == 1
+        np.testing.assert_array_equal(session.run([value])[0], value)
