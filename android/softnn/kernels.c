@@ -19,7 +19,8 @@ static size_t panels(size_t n, size_t columns) { return (n + columns - 1) / colu
 size_t snn_converted_bytes(const SnnKernels *kernels, size_t k) { return snn_align(k, kernels->q_unit) * kernels->q_element; }
 
 uint32_t snn_packing_tag(const SnnKernels *kernels) {
-  return kernels->q_columns | kernels->q_unit << 8 | kernels->q_element << 12 | kernels->f_columns << 16;
+  uint32_t quantized = kernels->q_columns | kernels->q_unit << 8 | kernels->q_element << 12 | (uint32_t)kernels->q_signed << 24;
+  return quantized | kernels->f_columns << 16 | kernels->dw_vectors << 25;
 }
 
 uint32_t snn_block_height(uint32_t rows, uint32_t heights) {

@@ -14,7 +14,7 @@
 extern const SnnKernels snn_kernels_baseline;
 
 #if defined(__x86_64__)
-extern const SnnKernels snn_kernels_avx2, snn_kernels_avx512;
+extern const SnnKernels snn_kernels_avx2, snn_kernels_avxvnni, snn_kernels_avx512;
 
 enum { XMM_YMM = 0x6, ZMM = 0xe6 }; /* register state that the system saves, as XCR0 tells */
 
@@ -35,11 +35,14 @@ static bool runs(const SnnKernels *kernels) {
   if (!__get_cpuid_count(7, 0, &a, &b7, &c7, &d)) return false;
   bool avx2 = fma && has(b7, 5) && (state & XMM_YMM) == XMM_YMM;
   if (kernels == &snn_kernels_avx2) return avx2;
+  bool avxvnni = __get_cpuid_count(7, 1, &a, &b, &c, &d) && has(a, 4);
+  if (kernels == &snn_kernels_avxvnni) return avx2 && avxvnni;
   bool avx512 = has(b7, 16) && has(b7, 17) && has(b7, 30) && has(b7, 31); /* F, DQ, BW, VL */
   return avx2 && avx512 && has(c7, 11) && (state & ZMM) == ZMM;           /* VNNI */
 }
 
-static const SnnKernels *const tables[] = {&snn_kernels_avx512, &snn_kernels_avx2, &snn_kernels_baseline}; /* best first */
+static const SnnKernels *const tables[] = {&snn_kernels_avx512, &snn_kernels_avxvnni, &snn_kernels_avx2,
+                                           &snn_kernels_baseline}; /* best first */
 #elif defined(__aarch64__)
 extern const SnnKernels snn_kernels_dotprod;
 unsigned long getauxval(unsigned long type); /* of every Linux C library; its header is not everywhere */

@@ -208,6 +208,8 @@ SNN_INLINE void store_part_f32(float *to, VecF32 x, size_t count) {
 INTERLEAVE(interleave_i8, VecI8, _mm512_unpacklo_epi8, _mm512_unpackhi_epi8)
 INTERLEAVE(interleave_i16, VecI16, _mm512_unpacklo_epi16, _mm512_unpackhi_epi16)
 #elif defined(SNN_AVX2)
+SNN_INLINE VecI8 interleave_i8_lo(VecI8 a, VecI8 b) { return (VecI8)_mm256_unpacklo_epi8((__m256i)a, (__m256i)b); }
+SNN_INLINE VecI8 interleave_i8_hi(VecI8 a, VecI8 b) { return (VecI8)_mm256_unpackhi_epi8((__m256i)a, (__m256i)b); }
 SNN_INLINE VecI16 interleave_i16_lo(VecI16 a, VecI16 b) { return (VecI16)_mm256_unpacklo_epi16((__m256i)a, (__m256i)b); }
 SNN_INLINE VecI16 interleave_i16_hi(VecI16 a, VecI16 b) { return (VecI16)_mm256_unpackhi_epi16((__m256i)a, (__m256i)b); }
 #else

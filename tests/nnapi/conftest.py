@@ -15,7 +15,9 @@ from .client import Nnapi
 from .operation import FORMS, run, scalar, tensor
 
 #: Tables of kernels (android/softnn/kernels_select.c), with the flag of /proc/cpuinfo that each needs.
-KERNELS = {"baseline": "", "avx2": " avx2", "avx512vnni": " avx512_vnni", "dotprod": " asimddp"}
+KERNELS = {
+    "baseline": "", "avx2": " avx2", "avxvnni": " avx_vnni", "avx512vnni": " avx512_vnni", "dotprod": " asimddp",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -57,7 +57,10 @@ static int validate_prelu(SnnNode *node) { return validate(node, prelu_types, "T
 
 /* --- functions --- */
 
-static float logistic(float x) { return 1.0f / (1.0f + expf(-x)); }
+static float plain_logistic(float x) { return 1.0f / (1.0f + expf(-x)); }
+
+/* TFLite's reference kernel cuts both ends short: above, the result is 1 in float; below, it is taken as exp(x). */
+static float logistic(float x) { return x > 16.619047164916992188f ? 1.0f : x < -9.0f ? expf(x) : plain_logistic(x); }
 
 #define FLOAT_RUN(name, EXPRESSION)                                                    \
   static void name(const void *context, const void *in, void *out, size_t count) {     \
@@ -146,7 +149,7 @@ static void function_table(SnnNode *node, Activation *activation, float (*functi
 static int prepare_quantized(SnnNode *node, Activation *activation, int32_t fuse) {
   activation->run = table_run;
   switch (node->op->code) {
-    case ANEURALNETWORKS_LOGISTIC: function_table(node, activation, logistic); return SNN_OK;
+    case ANEURALNETWORKS_LOGISTIC: function_table(node, activation, plain_logistic); return SNN_OK;
     case ANEURALNETWORKS_TANH: function_table(node, activation, tanhf); return SNN_OK;
     case ANEURALNETWORKS_HARD_SWISH: return hard_swish_table(node, activation);
     default: return relu_table(node, activation, fuse);
@@ -189,24 +192,28 @@ typedef struct {
   int32_t positive[256]; /* by stored byte, before the output's zero point */
 } Prelu;
 
-static void prelu_float(const void *context, const void *a_data, ptrdiff_t step_a, const void *b_data, ptrdiff_t step_b, void *out_data,
-                        size_t count) {
-  const float *a = a_data, *b = b_data;
-  float *out = out_data;
+static void prelu_float(SNN_PAIR_ARGUMENTS) {
+  const float *restrict a = a_data, *restrict b = b_data;
+  float *restrict out = out_data;
   (void)context;
-  for (size_t i = 0; i < count; i++, a += step_a, b += step_b) out[i] = *a >= 0 ? *a : *a * *b;
+#define AT(first, second) const float x = (first), alpha = (second)
+  SNN_PAIR_LOOP(x >= 0 ? x : x * alpha)
+#undef AT
 }
 
-static void prelu_quantized(const void *context, const void *a_data, ptrdiff_t step_a, const void *b_data, ptrdiff_t step_b, void *out_data,
-                            size_t count) {
+static uint8_t prelu_byte(const Prelu *p, uint8_t first, uint8_t second) {
+  int32_t x = (p->is_signed ? (int8_t)first : first) - p->zero_in, alpha = (p->is_signed ? (int8_t)second : second) - p->zero_alpha;
+  int32_t value = x >= 0 ? p->positive[first] : snn_multiply(x * alpha, p->negative);
+  return (uint8_t)snn_clamp((int32_t)((uint32_t)value + (uint32_t)p->zero_out), p->lo, p->hi);
+}
+
+static void prelu_quantized(SNN_PAIR_ARGUMENTS) {
   const Prelu *p = context;
-  const uint8_t *a = a_data, *b = b_data;
-  uint8_t *out = out_data;
-  for (size_t i = 0; i < count; i++, a += step_a, b += step_b) {
-    int32_t x = (p->is_signed ? (int8_t)*a : *a) - p->zero_in, alpha = (p->is_signed ? (int8_t)*b : *b) - p->zero_alpha;
-    int32_t value = x >= 0 ? p->positive[*a] : snn_multiply(x * alpha, p->negative);
-    out[i] = (uint8_t)snn_clamp((int32_t)((uint32_t)value + (uint32_t)p->zero_out), p->lo, p->hi);
-  }
+  const uint8_t *restrict a = a_data, *restrict b = b_data;
+  uint8_t *restrict out = out_data;
+#define AT(first, second) const uint8_t x = (first), alpha = (second)
+  SNN_PAIR_LOOP(prelu_byte(p, x, alpha))
+#undef AT
 }
 
 static int prepare_prelu(SnnNode *node) {

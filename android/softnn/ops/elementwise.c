@@ -59,26 +59,13 @@ static int validate_mul(SnnNode *node) {
 
 /* --- rows --- */
 
-#define ROW_ARGUMENTS \
-  const void *context, const void *a_data, ptrdiff_t step_a, const void *b_data, ptrdiff_t step_b, void *out_data, size_t count
-
-/* The loop three times, so that the compiler sees plain runs: both operands advance, or one stands. */
-#define ROW_LOOP(EXPRESSION)                                                                 \
-  if (step_a == 1 && step_b == 1) {                                                          \
-    for (size_t i = 0; i < count; i++) { AT(a[i], b[i]); out[i] = (EXPRESSION); }            \
-  } else if (step_a == 1) {                                                                  \
-    for (size_t i = 0; i < count; i++) { AT(a[i], b[0]); out[i] = (EXPRESSION); }            \
-  } else {                                                                                   \
-    for (size_t i = 0; i < count; i++) { AT(a[0], b[i * (size_t)step_b]); out[i] = (EXPRESSION); } \
-  }
-
 #define PLAIN_ROW(name, Type, EXPRESSION)                                \
-  static void name(ROW_ARGUMENTS) {                                      \
+  static void name(SNN_PAIR_ARGUMENTS) {                                      \
     const Elementwise *e = context;                                      \
     const Type *restrict a = a_data, *restrict b = b_data;               \
     Type *restrict out = out_data;                                       \
     (void)e;                                                             \
-    ROW_LOOP(EXPRESSION)                                                 \
+    SNN_PAIR_LOOP(EXPRESSION)                                                 \
   }
 
 #define AT(first, second) const float x = (first), y = (second)
@@ -126,13 +113,13 @@ PLAIN_ROW(mul_s8, uint8_t, finish(e, x * y))
 #undef AT
 
 /* By kernels, which expect usual scales; else one by one. */
-static void add_quantized(ROW_ARGUMENTS) {
+static void add_quantized(SNN_PAIR_ARGUMENTS) {
   const Elementwise *e = context;
   if (e->kernels == NULL) add_tables(context, a_data, step_a, b_data, step_b, out_data, count);
   else e->kernels->q_add(&e->pair, a_data, step_a, b_data, step_b, out_data, count);
 }
 
-static void mul_quantized(ROW_ARGUMENTS) {
+static void mul_quantized(SNN_PAIR_ARGUMENTS) {
   const Elementwise *e = context;
   if (e->kernels != NULL) e->kernels->q_mul(&e->pair, a_data, step_a, b_data, step_b, out_data, count);
   else if (e->pair.is_signed) mul_s8(context, a_data, step_a, b_data, step_b, out_data, count);
