@@ -140,7 +140,7 @@ REWRITES = (
     Rewrite(
         "gelu-by-polynomial",
         ("GELU",),
-        "exact GELU with a polynomial for erf: absolute error up to 1e-6 |x|, so on request only (feature level 3)",
+        "exact GELU with a polynomial for erf: absolute error up to 1e-6 times x, so on request only (feature level 3)",
         False,
         _gelu_exact_rule,
         _lower_gelu_exact,
@@ -164,7 +164,7 @@ REWRITES = (
     Rewrite(
         "cosine-as-sine",
         ("COS",),
-        "COS as SIN(pi/2 - x): absolute error up to 2^-24 (|x| + 2), so on request only",
+        "COS as SIN(pi/2 - x): absolute error up to 2^-24 (abs(x) + 2), so on request only",
         False,
         check_cosine,
         lower_cosine,
