@@ -157,9 +157,10 @@ def test_the_connection_is_dropped(fresh_phone: object) -> None:
 
 
 def test_commands_reach_processes_of_the_phone_only(phone: VirtualDevice, control: ControlClient) -> None:
+    before = set(control.call("processes"))
     stream = phone.server.open(phone.serial, "exec:sleep 60")
-    assert wait_until(lambda: control.call("processes") != [])
-    [pid] = control.call("processes")
+    assert wait_until(lambda: set(control.call("processes")) > before)
+    [pid] = set(control.call("processes")) - before
     listed = phone.command("ps -A -o PID,NAME").text
     assert f"{pid} sh" in listed
     assert str(phone.phone.process) not in listed.split()
