@@ -178,8 +178,10 @@ static bool build_model(NtkSession *session, NtkLoaded *loaded, uint32_t index, 
       return ntk_fail_call(session, result, "Model_addOperation", "of models[%u].operations[%u] (code %d, node %d)", index, i,
                            (int)operation->code, (int)operation->node);
   }
-  result = NTK_CALL(session, Model_identifyInputsAndOutputs, model, source->input_count, source->inputs, source->output_count,
-                    source->outputs);
+  /* A program of constants alone has no inputs; NNAPI wants a pointer all the same. */
+  static const uint32_t none = 0;
+  result = NTK_CALL(session, Model_identifyInputsAndOutputs, model, source->input_count,
+                    source->input_count ? source->inputs : &none, source->output_count, source->outputs);
   if (result != 0) return ntk_fail_call(session, result, "Model_identifyInputsAndOutputs", "of models[%u]", index);
   if (options->flags & NTK_LOAD_RELAX_FP16) {
     if (!NTK_NEED(session, Model_relaxComputationFloat32toFloat16, 2)) return false;

@@ -132,3 +132,26 @@ def test_a_hundred_interpreters_leak_nothing(small_model: Path) -> None:
             before = descriptors()
     assert before is not None
     assert descriptors() <= before
+
+
+@pytest.mark.parametrize("device", ["cpu", "local", "local,refuse=NEG"])
+def test_a_partition_of_constants_alone(device: str, tmp_path: Path) -> None:
+    """Nodes that read nothing but constants make a program without inputs."""
+    builder = ModelBuilder()
+    x = builder.tensor("x", "float32", (1, 4))
+    given = np.arange(12, dtype=np.float32).reshape(3, 4) - 6
+    c, a = builder.tensor("c", "float32", (3, 4), data=given), builder.tensor("a", "float32", (3, 4))
+    axis, m = builder.tensor("axis", "int32", (1,), data=np.array([1], np.int32)), builder.tensor("m", "float32", (3,))
+    y = builder.tensor("y", "float32", (1, 4))
+    builder.op("ABS", [c], [a])
+    builder.op("REDUCE_MAX", [a, axis], [m], keep_dims=False)
+    builder.op("NEG", [x], [y])
+    path = tmp_path / "constants.tflite"
+    path.write_bytes(builder.build([x], [m, y]))
+    with Interpreter(path, device=device) as interpreter:
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(0, np.ones((1, 4), np.float32))
+        interpreter.invoke()
+        largest, negated = (interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details())
+        np.testing.assert_array_equal(largest, np.abs(given).max(axis=1))
+        np.testing.assert_array_equal(negated, -np.ones((1, 4)))
