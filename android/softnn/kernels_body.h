@@ -6,8 +6,6 @@
  *   SNN_F_ROWS, SNN_F_VECTORS    the same for float
  *   SNN_DOT8                     defined: dot8(acc, bytes, weights) adds four products of bytes to each lane, unsigned x signed
  *   SNN_DOT8_SIGNED              or, with this, signed x signed
- *   SNN_MATRIX8                  beside SNN_DOT8: matrix8(acc, a, w) adds the products of two rows and two columns of 8 bytes to the four lanes,
- *                                and two_units(p, q) loads 8 bytes from each place
  *   SNN_LEND, SNN_BORROW         defined: the kernels that are the same in another table of equal vectors are lent to it, or borrowed from
  *                                the table that lends them, so that a library has them once
  */

@@ -1,8 +1,6 @@
 /* Products of converted rows with packed weights; included by kernels_body.h. */
 
-#if defined(SNN_MATRIX8)
-enum { Q_UNIT = 8, Q_ELEMENT = 1 };
-#elif defined(SNN_DOT8)
+#ifdef SNN_DOT8
 enum { Q_UNIT = 4, Q_ELEMENT = 1 };
 #else
 enum { Q_UNIT = 2, Q_ELEMENT = 2 };
@@ -35,38 +33,6 @@ SNN_INLINE VecI32 scale_i32(VecI32 acc, const Scale *s, bool simple) {
   return rdbpot_i32(srdhm_i32(acc, s->multiplier), s->right);
 }
 
-#ifdef SNN_MATRIX8
-
-/* acc += a x panel. Two rows and two columns meet in one vector; at the end they are put back into rows. */
-SNN_INLINE void q_accumulate(const int rows, const int vectors, VecI32 acc[SNN_Q_ROWS][SNN_Q_VECTORS], const char *a, size_t stride,
-                             const char *panel, uint32_t depth) {
-  VecI32 square[SNN_Q_ROWS / 2 + 1][2 * SNN_Q_VECTORS];
-  const int pairs = (rows + 1) / 2;
-  SNN_UNROLL for (int i = 0; i < pairs; i++) {
-    SNN_UNROLL for (int j = 0; j < 2 * vectors; j++) square[i][j] = splat_i32(0);
-  }
-  for (uint32_t k = 0; k < depth; k += Q_UNIT, a += Q_UNIT) {
-    VecI32 w[2 * SNN_Q_VECTORS];
-    prefetch_ahead(panel, 2 * vectors * SNN_VECTOR_BYTES);
-    SNN_UNROLL for (int j = 0; j < 2 * vectors; j++) w[j] = SNN_LOAD(VecI32, panel + j * SNN_VECTOR_BYTES);
-    SNN_UNROLL for (int i = 0; i < pairs; i++) {
-      int second = 2 * i + 1 < rows ? 2 * i + 1 : 2 * i;
-      VecI32 x = two_units(a + 2 * i * stride, a + second * stride);
-      SNN_UNROLL for (int j = 0; j < 2 * vectors; j++) square[i][j] = matrix8(square[i][j], x, w[j]);
-    }
-    panel += 2 * SNN_Q_VECTORS * SNN_VECTOR_BYTES;
-  }
-  SNN_UNROLL for (int i = 0; i < rows; i++) {
-    SNN_UNROLL for (int j = 0; j < vectors; j++) {
-      VecI32 left = square[i / 2][2 * j], right = square[i / 2][2 * j + 1];
-      VecI32 row = i % 2 ? __builtin_shufflevector(left, right, 2, 3, 6, 7) : __builtin_shufflevector(left, right, 0, 1, 4, 5);
-      acc[i][j] = add_i32(acc[i][j], row);
-    }
-  }
-}
-
-#else
-
 /* 4 bytes of a converted row in every lane. */
 SNN_INLINE VecI32 splat_unit(const char *a) { return splat_i32(SNN_LOAD(int32_t, a)); }
 
@@ -77,23 +43,6 @@ SNN_INLINE VecI32 multiply_unit(VecI32 acc, VecI32 a, VecI32 w) {
   return add_i32(acc, madd_i16((VecI16)a, (VecI16)w));
 #endif
 }
-
-/* acc += a x panel. */
-SNN_INLINE void q_accumulate(const int rows, const int vectors, VecI32 acc[SNN_Q_ROWS][SNN_Q_VECTORS], const char *a, size_t stride,
-                             const char *panel, uint32_t depth) {
-  for (uint32_t k = 0; k < depth; k += Q_UNIT, a += 4) {
-    VecI32 w[SNN_Q_VECTORS];
-    prefetch_ahead(panel, vectors * SNN_VECTOR_BYTES);
-    SNN_UNROLL for (int j = 0; j < vectors; j++) w[j] = SNN_LOAD(VecI32, panel + j * SNN_VECTOR_BYTES);
-    SNN_UNROLL for (int i = 0; i < rows; i++) {
-      VecI32 x = splat_unit(a + i * stride);
-      SNN_UNROLL for (int j = 0; j < vectors; j++) acc[i][j] = multiply_unit(acc[i][j], x, w[j]);
-    }
-    panel += SNN_Q_VECTORS * SNN_VECTOR_BYTES;
-  }
-}
-
-#endif
 
 /* How accumulators leave: scaled by the short sequence, by the general one, or as they are (int32). */
 typedef enum { Q_SIMPLE, Q_ANY, Q_RAW } QMode;
@@ -145,7 +94,17 @@ SNN_INLINE void q_block(const int rows, const int vectors, const SnnQMatrix *m, 
     VecI32 start = splat_i32(m->row_factor ? (int32_t)((uint32_t)m->row_factor * (uint32_t)tile->row_sums[row0 + (uint32_t)i]) : 0);
     SNN_UNROLL for (int j = 0; j < vectors; j++) acc[i][j] = add_i32(start, load_i32(m->bias + n0 + j * SNN_LANES));
   }
-  q_accumulate(rows, vectors, acc, a, tile->a_stride, panel, m->k);
+  for (uint32_t k = 0; k < m->k; k += Q_UNIT) {
+    VecI32 w[SNN_Q_VECTORS];
+    prefetch_ahead(panel, vectors * SNN_VECTOR_BYTES);
+    SNN_UNROLL for (int j = 0; j < vectors; j++) w[j] = SNN_LOAD(VecI32, panel + j * SNN_VECTOR_BYTES);
+    SNN_UNROLL for (int i = 0; i < rows; i++) {
+      VecI32 x = splat_unit(a + i * tile->a_stride);
+      SNN_UNROLL for (int j = 0; j < vectors; j++) acc[i][j] = multiply_unit(acc[i][j], x, w[j]);
+    }
+    panel += SNN_Q_VECTORS * SNN_VECTOR_BYTES;
+    a += 4;
+  }
   char *out = (char *)tile->out + row0 * tile->out_stride;
   if (mode == Q_RAW) q_store_raw(rows, vectors, acc, out + n0 * sizeof(int32_t), tile->out_stride, m->n - n0);
   else q_store(rows, vectors, acc, r, narrow, mode == Q_SIMPLE, (uint8_t *)out + n0, tile->out_stride, n0, m->n - n0);
