@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
+import time
 import traceback
 from collections import Counter
 from collections.abc import Sequence
@@ -20,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.nnapi.graphs", description="Check random graphs.")
     parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--seconds", type=float, help="as many as fit into this time, instead of --count")
     parser.add_argument("--threads", type=int, default=1, help="that compute one execution")
     parser.add_argument("--library", type=Path, help="a libneuralnetworks.so; else the one of this tree is built")
     parser.add_argument("--sanitize", action="store_true", help="build with UBSan")
@@ -28,8 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     api = Nnapi(options.library or build_library(options.sanitize))
     api.configure(feature_level=8, threads=options.threads)
     seen: Counter[str] = Counter()
-    failures = 0
-    for seed in range(options.first, options.first + options.count):
+    failures = graphs = 0
+    end = None if options.seconds is None else time.monotonic() + options.seconds
+    for seed in itertools.count(options.first):
+        if (graphs >= options.count if end is None else time.monotonic() >= end) or failures >= options.x:
+            break
+        graphs += 1
         try:
             graph = random_graph(seed)
             seen.update(node.name for node in graph.nodes)
@@ -40,9 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except Exception:
             failures += 1
             print(f"FAILED seed {seed}: {traceback.format_exc()}", flush=True)
-        if failures >= options.x:
-            break
-    print(f"{options.count} graphs, {sum(seen.values())} operations of {len(seen)} kinds, {failures} failed")
+    print(f"{graphs} graphs, {sum(seen.values())} operations of {len(seen)} kinds, {failures} failed")
     return 1 if failures else 0
 
 
