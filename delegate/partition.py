@@ -35,7 +35,7 @@ class PlanOptions:
         max_partitions: Keep at most so many partitions in each subgraph; 0 or less: no limit; None: no limit for `cost`, and
             TFLite's default of 3 for `tflite`.
         min_nodes: Drop partitions of fewer nodes.
-        rewrites: True: the exact ones; False: none; or a set of names (see `delegate/rewrites`).
+        rewrites: True: the usual ones (`DEFAULT`); False: none; or a set of names (see `delegate/rewrites`).
         include: Only these nodes may be delegated; None: all.
         exclude: These nodes stay on the CPU.
         custom_operators: For `tflite`: custom operators that the application registers with its interpreter.

@@ -195,6 +195,9 @@ def _convolutions() -> None:
     w = _weights("int8", (7, 12), 7, 0, True)
     case("FULLY_CONNECTED", "int8", [value("int8", (3, 12)), w, _bias("int8", 7, w)], [result("int8", (3, 7), scale=0.9)],
          weights_format=FullyConnectedOptionsWeightsFormat.DEFAULT, note="per-channel", version=12)
+    w = _weights("int8", (16, 48), 16, 0, True)
+    case("FULLY_CONNECTED", "int8", [value("int8", (150, 48)), w, _bias("int8", 16, w)], [result("int8", (150, 16), scale=0.9)],
+         weights_format=FullyConnectedOptionsWeightsFormat.DEFAULT, note="per-channel-many", version=12)
 
 
 def _pools() -> None:

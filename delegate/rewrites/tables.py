@@ -17,9 +17,8 @@ from nnapi_toolkit.delegate.fixed_point import (
     saturating_shift16,
 )
 from nnapi_toolkit.delegate.nnapi import OperandCode, PaddingCode
-from nnapi_toolkit.delegate.ops import fully_connected
 from nnapi_toolkit.delegate.ops.base import Case, Operand
-from nnapi_toolkit.delegate.ops.convolution import lower_bias, padding_code
+from nnapi_toolkit.delegate.ops.convolution import padding_code
 from nnapi_toolkit.delegate.ops.pooling import window_counts
 from nnapi_toolkit.delegate.ops.reduction import axes_of, check_reduction
 from nnapi_toolkit.delegate.rewrites.base import Rewrite
@@ -371,57 +370,6 @@ def need_float32(case: Case) -> None:
     case.need(not case.target.allow_fp16, "precision", "the target", "allowed to compute in float16", "computing in float32")
 
 
-# -- FULLY_CONNECTED with per-channel weights as a convolution ------------------------------------------------------
-
-
-def _per_channel_rule(case: Case) -> None:
-    """NNAPI's FULLY_CONNECTED has one scale for all weights; CONV_2D has one for each output channel."""
-    x, weights, _, out = fully_connected.operands(case)
-    case.typed(x, TensorType.INT8)
-    fully_connected.check_operands(case)
-    q = weights.tensor.quantization
-    case.need(q is not None and q.per_channel, "quantization", weights, "quantised with one scale", "per channel")
-    assert q is not None
-    case.need(q.dimension == 0 and not any(q.zero_point), "quantization", weights, "asymmetric", "symmetric by unit")
-    case.constant(weights)
-    case.need_level(3, "TENSOR_QUANT8_SYMM_PER_CHANNEL", weights)
-    for operand in (x, out):
-        case.operation("RESHAPE", operand)
-    case.scaled(x)
-    case.scaled(out)
-
-
-def _lower_per_channel(builder: ProgramBuilder, case: Case) -> None:
-    """[rows, depth] as a rows x 1 x 1 x depth image, the weights as a 1 x 1 filter."""
-    x, weights, bias, out = fully_connected.operands(case)
-    units, depth = weights.shape
-    rows = prod(x.shape) // depth
-    source, target = builder.tensor(x), builder.tensor(out)
-    image = _shaped(builder, source, x, (rows, 1, 1, depth))
-    q = weights.tensor.quantization
-    assert q is not None
-    filter_ = builder.described(
-        weights.tensor,
-        OperandCode.TENSOR_QUANT8_SYMM_PER_CHANNEL,
-        shape=(units, 1, 1, depth),
-        channel_dimension=0,
-        channel_scales=q.scale,
-    )
-    result = target if out.shape == (rows, 1, 1, units) else builder.temporary_like(target, (rows, 1, 1, units))
-    numbers = map(builder.int32, (PaddingCode.VALID, 1, 1, case.fuse()))
-    builder.operation("CONV_2D", [image, filter_, lower_bias(builder, bias, units, 0.0), *numbers], result)
-    if result != target:
-        builder.operation("RESHAPE", [result, builder.int32_vector(out.shape or (1,))], target)
-
-
-def _shaped(builder: ProgramBuilder, source: int, operand: Operand, shape: tuple[int, ...]) -> int:
-    if operand.shape == shape:
-        return source
-    made = builder.temporary_like(source, shape)
-    builder.operation("RESHAPE", [source, builder.int32_vector(shape)], made)
-    return made
-
-
 REWRITES = (
     Rewrite(
         "quantized-table",
@@ -454,13 +402,5 @@ REWRITES = (
         True,
         _pool_table_rule,
         _lower_pool_table,
-    ),
-    Rewrite(
-        "fully-connected-as-convolution",
-        ("FULLY_CONNECTED",),
-        "FULLY_CONNECTED with per-channel weights as a 1x1 CONV_2D (feature level 3)",
-        True,
-        _per_channel_rule,
-        _lower_per_channel,
     ),
 )

@@ -50,7 +50,7 @@ _DELEGATE_SPECIAL: dict[tuple[str, str], int | None] = {
     ("DEPTHWISE_CONV_2D", "dilated"): 3,
     ("CONV_2D", "grouped"): None,  # operator version 6
     ("FULLY_CONNECTED", "kept"): 4,
-    ("FULLY_CONNECTED", "per-channel"): None,  # operator version 12
+    **{("FULLY_CONNECTED", note): None for note in ("per-channel", "per-channel-many")},  # operator version 12
     ("L2_POOL_2D", "relu"): 3,
     ("SOFTMAX", "rank3"): 3,
     ("SQUEEZE", "all"): 3,
@@ -149,7 +149,7 @@ _VARIANTS: dict[tuple[str, str], Any] = {
     **{("CONV_2D", note): lambda low: max(low, 3) for note in ("dilated", "dilated-valid", "grouped")},
     ("DEPTHWISE_CONV_2D", "dilated"): lambda low: max(low, 3),
     ("FULLY_CONNECTED", "kept"): lambda low: None,
-    ("FULLY_CONNECTED", "per-channel"): lambda low: None,
+    **{("FULLY_CONNECTED", note): lambda low: None for note in ("per-channel", "per-channel-many")},
     ("SOFTMAX", "rank3"): lambda low: max(low, 3),
     ("SQUEEZE", "all"): lambda low: low,
     ("GATHER", "scalar"): lambda low: None,
