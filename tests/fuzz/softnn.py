@@ -122,9 +122,9 @@ def add_execution(program: Program, model: dict[str, Any], example: dict[str, An
     for operand, key in zip(model["inputs"], example["inputs"], strict=True):
         spec = model["operands"][operand]
         value = None if key is None else arrays[key]
-        open_type = value is not None and spec["type_code"] not in SCALARS and (not spec["dims"] or 0 in spec["dims"])
-        program.put("B", (1 if open_type else 0) | (4 if value is None else 0))
-        if open_type:
+        open_type = spec["type_code"] not in SCALARS and (not spec["dims"] or 0 in spec["dims"])
+        program.put("B", (1 if open_type and value is not None else 0) | (4 if value is None else 0))
+        if open_type and value is not None:
             program.type(spec["type_code"], value.shape, spec["scale"], spec["zero_point"])
         program.bytes(b"" if value is None else value.tobytes())
     for operand, key in zip(model["outputs"], example["outputs"], strict=True):

@@ -19,7 +19,7 @@ FUSES: list[Callable[[Any], Any]] = [
 
 def fuse(b: Builder) -> tuple[Value, Callable[[Any], Any]]:
     """A fused activation and what it does."""
-    code = b.int(0, 3) if b.flip(0.6) else 0
+    code = b.whole(0, 3) if b.flip(0.6) else 0
     return b.scalar(code), FUSES[code]
 
 
@@ -27,7 +27,7 @@ def partner(b: Builder, value: Value, **how: Any) -> Value:
     """An operand that broadcasts with another: one of those there are, or a new one."""
     dims = value.dims
     if b.flip(0.5):
-        dims = tuple(1 if b.flip(0.3) else d for d in dims[b.int(0, len(dims) - 1) :])
+        dims = tuple(1 if b.flip(0.3) else d for d in dims[b.whole(0, len(dims) - 1) :])
     return b.pick([value.kind], dims=dims, **how)
 
 
@@ -177,7 +177,7 @@ def relu(b: Builder, name: str) -> None:
 @makes("ELU")
 def elu(b: Builder) -> None:
     x = b.pick(FLOATS)
-    alpha = 0.5 * b.int(1, 4)
+    alpha = 0.5 * b.whole(1, 4)
     b.emit("ELU", 98, [x, b.real_scalar(alpha, x.kind)], [(x.kind, NONE)],
            lambda p: np.where(p > 0, p, alpha * np.expm1(np.minimum(p, 0))), arguments=[x])  # fmt: skip
 
@@ -214,7 +214,7 @@ def cast(b: Builder) -> None:
 
 def axes_of(b: Builder, rank: int) -> tuple[list[int], tuple[int, ...]]:
     """Some axes, as given and as counted from the front."""
-    chosen = sorted(set(b.rng.integers(0, rank, b.int(1, rank)).tolist()))
+    chosen = sorted(set(b.rng.integers(0, rank, b.whole(1, rank)).tolist()))
     given = [axis - rank if b.flip(0.3) else axis for axis in chosen]
     return given, tuple(chosen)
 
@@ -237,7 +237,7 @@ def reduction(b: Builder, name: str) -> None:
     x = b.pick(kinds, rank=(1, 2, 3, 4))
     given, axes = axes_of(b, len(x.dims))
     keep = b.flip()
-    flag = b.scalar(int(keep)) if name == "MEAN" else b.bool(keep)
+    flag = b.scalar(int(keep)) if name == "MEAN" else b.truth(keep)
     b.emit(
         name,
         code,
@@ -264,7 +264,7 @@ def arg(b: Builder, name: str) -> None:
 @makes("SOFTMAX", "LOG_SOFTMAX")
 def softmax(b: Builder, name: str) -> None:
     x = b.pick([*FLOATS, *(BYTES if name == "SOFTMAX" else ())], rank=(1, 2, 3, 4))
-    beta = 0.25 * b.int(1, 6)
+    beta = 0.25 * b.whole(1, 6)
     given, axis = b.axis(len(x.dims))
 
     def reference(p: Any) -> Any:
@@ -292,7 +292,7 @@ def l2_normalization(b: Builder) -> None:
 def local_response(b: Builder) -> None:
     x = b.pick(FLOATS, rank=(1, 2, 3, 4))
     given, axis = b.axis(len(x.dims))
-    radius, bias, alpha, beta = b.int(0, 3), 0.5 * b.int(1, 4), 0.25 * b.int(1, 4), 0.25 * b.int(1, 4)
+    radius, bias, alpha, beta = b.whole(0, 3), 0.5 * b.whole(1, 4), 0.25 * b.whole(1, 4), 0.25 * b.whole(1, 4)
 
     def reference(p: Any) -> Any:
         moved = np.moveaxis(p, axis, -1)
@@ -309,7 +309,7 @@ def local_response(b: Builder) -> None:
 def instance_normalization(b: Builder) -> None:
     x = b.pick(FLOATS, rank=(4,))
     nchw = b.flip()
-    gamma, beta, epsilon = 0.5 * b.int(1, 4), 0.5 * b.int(-2, 2), 0.125
+    gamma, beta, epsilon = 0.5 * b.whole(1, 4), 0.5 * b.whole(-2, 2), 0.125
 
     def reference(p: Any) -> Any:
         axes = (2, 3) if nchw else (1, 2)
@@ -317,7 +317,7 @@ def instance_normalization(b: Builder) -> None:
         return (p - mean) / np.sqrt(variance + epsilon) * gamma + beta
 
     scalars = [b.real_scalar(number, x.kind) for number in (gamma, beta, epsilon)]
-    b.emit("INSTANCE_NORMALIZATION", 57, [x, *scalars, b.bool(nchw)], [(x.kind, NONE)], reference, SUM, arguments=[x])
+    b.emit("INSTANCE_NORMALIZATION", 57, [x, *scalars, b.truth(nchw)], [(x.kind, NONE)], reference, SUM, arguments=[x])
 
 
 # --- products -----------------------------------------------------------------------------------------------------------
@@ -346,7 +346,7 @@ def biased(bias: Value, scale: float) -> Callable[[Any], Any]:
 def fully_connected(b: Builder) -> None:
     x = b.pick([*FLOATS, *BYTES], rank=(2, 3, 4))
     depth = x.dims[-1] if b.flip() else int(np.prod(x.dims[1:]))
-    units = b.int(1, 6)
+    units = b.whole(1, 6)
     w = b.fresh(x.kind, (units, depth), -1, 1, quantisation=b.quantisation(x.kind, 0.01, 0.03))
     scale = product_scale(x, w)
     bias = product_bias(b, x.kind, units, scale)
@@ -361,21 +361,21 @@ def batch_matmul(b: Builder) -> None:
     x = b.pick(["f32", "f16", "s8", "i32"], rank=(2, 3, 4))
     left, right = b.flip(), b.flip()
     depth = x.dims[-2] if left else x.dims[-1]
-    columns = b.int(1, 5)
+    columns = b.whole(1, 5)
     dims = (*x.dims[:-2], *((columns, depth) if right else (depth, columns)))
     y = b.pick([x.kind], dims=dims)
 
     def reference(p: Any, q: Any) -> Any:
         return (p.swapaxes(-1, -2) if left else p) @ (q.swapaxes(-1, -2) if right else q)
 
-    b.emit("BATCH_MATMUL", 102, [x, y, b.bool(left), b.bool(right)], [(x.kind, b.quantisation(x.kind, 0.1, 0.3))],
+    b.emit("BATCH_MATMUL", 102, [x, y, b.truth(left), b.truth(right)], [(x.kind, b.quantisation(x.kind, 0.1, 0.3))],
            reference, SUM, arguments=[x, y])  # fmt: skip
 
 
 @makes("TOPK_V2")
 def topk(b: Builder) -> None:
     x = b.pick([*FLOATS, *BYTES, "i32"])
-    k = b.int(1, x.dims[-1])
+    k = b.whole(1, x.dims[-1])
 
     def reference(p: Any) -> Any:
         if any(len(np.unique(row)) < p.shape[-1] for row in p.reshape(-1, p.shape[-1])):

@@ -139,7 +139,8 @@ def quantise(numbers: Any, kind: str, quantisation: Quantisation) -> Array:
     scaled = np.asarray(numbers, np.float64) / scale
     rounded = np.sign(scaled) * np.floor(np.abs(scaled) + 0.5) + zero_point
     info = np.iinfo(dtype)
-    return np.clip(rounded, info.min, info.max).astype(dtype)
+    clipped: Array = np.clip(rounded, info.min, info.max).astype(dtype)
+    return clipped
 
 
 class Builder:
@@ -152,23 +153,23 @@ class Builder:
 
     # numbers ----------------------------------------------------------------------------------------------------------
 
-    def int(self, low: int, high: int) -> int:
+    def whole(self, low: int, high: int) -> int:
         """From low to high, both included."""
         return int(self.rng.integers(low, high + 1))
 
     def choice(self, options: Sequence[Any]) -> Any:
-        return options[self.int(0, len(options) - 1)]
+        return options[self.whole(0, len(options) - 1)]
 
     def flip(self, probability: float = 0.5) -> bool:
         return bool(self.rng.random() < probability)
 
     def dims(self, least: int = 1, most: int = 4, largest: int = 5) -> tuple[int, ...]:
         """Of a rank from least to most."""
-        return tuple(self.int(1, largest) for _ in range(self.int(least, most)))
+        return tuple(self.whole(1, largest) for _ in range(self.whole(least, most)))
 
     def axis(self, rank: int) -> tuple[int, int]:
         """(as given, maybe negative; as counted from the front)"""
-        axis = self.int(0, rank - 1)
+        axis = self.whole(0, rank - 1)
         return (axis - rank if self.flip(0.3) else axis), axis
 
     # operands ---------------------------------------------------------------------------------------------------------
@@ -186,7 +187,7 @@ class Builder:
         middle = (least + most) // 2
         spread = (most - least) // 8
         scale = float(np.float32(self.rng.uniform(low, high)))
-        return scale, self.int(middle - spread, middle + spread) if spread else middle
+        return scale, self.whole(middle - spread, middle + spread) if spread else middle
 
     def numbers(self, kind: str, dims: Sequence[int], low: float, high: float, quantisation: Quantisation) -> Array:
         """Stored numbers whose meaning is between low and high."""
@@ -232,7 +233,7 @@ class Builder:
             and where(value)
         ]
         if fits and self.flip(0.75):
-            return fits[self.int(max(0, len(fits) - 3), len(fits) - 1)]
+            return fits[self.whole(max(0, len(fits) - 3), len(fits) - 1)]
         wanted = dims if dims is not None else self.dims(min(rank or [1]), max(rank or [4]))
         return self.fresh(self.choice(kinds), wanted, quantisation=quantisation)
 
@@ -249,7 +250,7 @@ class Builder:
         data = np.asarray(number, KINDS[kind][2])
         return self.add(Value(-1, OperandType(code), kind, "scalar", data, data[()]))
 
-    def bool(self, number: bool) -> Value:
+    def truth(self, number: bool) -> Value:
         return self.scalar(number, "b8")
 
     def real_scalar(self, number: float, kind: str) -> Value:
@@ -308,13 +309,17 @@ Maker = Callable[[Builder], None]
 MAKERS: dict[str, Maker] = {}
 
 
+def _named(function: Callable[..., None], name: str) -> Maker:
+    return lambda builder: function(builder, name)
+
+
 def makes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Registers a maker of one operation, or of several that take their name as second argument."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         for name in names:
             assert name not in MAKERS, name
-            MAKERS[name] = function if len(names) == 1 else (lambda b, n=name: function(b, n))
+            MAKERS[name] = function if len(names) == 1 else _named(function, name)
         return function
 
     return register

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..client import MODEL, OperandType
+from ..client import MODEL, Array, OperandType
 from .build import NONE, SUM, Builder, Graph, Node, Quantisation, Value, makes
 
 ADD, SUB, MUL, LESS = 0, 36, 18, 58
@@ -20,7 +20,9 @@ class Inner:
 
     def value(self, kind: str, dims: tuple[int, ...], source: str, data: Any = None, code: int | None = None) -> Value:
         type_code = {"f32": 3, "i32": 4, "b8": 9}[kind] if code is None else code
-        stored = None if data is None else np.asarray(data, {"f32": np.float32, "i32": np.int32, "b8": np.bool_}[kind])
+        stored: Array | None = None
+        if data is not None:
+            stored = np.asarray(data, {"f32": "float32", "i32": "int32", "b8": "bool"}[kind])
         value = Value(len(self.graph.values), OperandType(type_code, dims), kind, source, stored)
         self.graph.values.append(value)
         return value
@@ -59,7 +61,7 @@ def while_(b: Builder) -> None:
     """while count < limit: count += 1; sum += step"""
     total = b.pick(["f32"], rank=(1, 2, 3, 4))
     step = b.pick(["f32"], dims=total.dims)
-    limit, start = b.int(0, 5), b.int(0, 2)
+    limit, start = b.whole(0, 5), b.whole(0, 2)
     count = b.given("i32", np.array([start]))
     condition, body = Inner(), Inner()
     shape: list[tuple[str, tuple[int, ...]]] = [("i32", (1,)), ("f32", total.dims), ("f32", total.dims)]

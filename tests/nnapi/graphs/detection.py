@@ -25,7 +25,7 @@ def boxes(b: Builder, kind: str, count: int, size: float) -> Value:
 @makes("AXIS_ALIGNED_BBOX_TRANSFORM")
 def bbox_transform(b: Builder) -> None:
     kind = b.choice(FLOATS)
-    batch, count, classes, size = b.int(1, 2), b.int(1, 4), b.int(1, 3), 16.0
+    batch, count, classes, size = b.whole(1, 2), b.whole(1, 4), b.whole(1, 3), 16.0
     rois = boxes(b, kind, count, size)
     deltas = b.fresh(kind, (count, classes * 4), -0.5, 0.5)
     images = b.ints(np.sort(b.rng.integers(0, batch, count)), constant=True)
@@ -44,9 +44,9 @@ def bbox_transform(b: Builder) -> None:
 
 @makes("ROI_POOLING")
 def roi_pooling(b: Builder) -> None:
-    nchw, size = b.flip(), b.int(3, 6)
-    x = image(b, nchw, size, size, b.int(1, 3))
-    count, out_h, out_w = b.int(1, 3), b.int(1, 3), b.int(1, 3)
+    nchw, size = b.flip(), b.whole(3, 6)
+    x = image(b, nchw, size, size, b.whole(1, 3))
+    count, out_h, out_w = b.whole(1, 3), b.whole(1, 3), b.whole(1, 3)
     rois = boxes(b, x.kind, count, float(size - 1))
     batches = b.ints(np.sort(b.rng.integers(0, x.dims[0], count)), constant=True)
 
@@ -70,15 +70,15 @@ def roi_pooling(b: Builder) -> None:
         return from_nhwc(out, nchw)
 
     scales = [b.real_scalar(1.0, x.kind) for _ in range(2)]
-    b.emit("ROI_POOLING", 82, [x, rois, batches, b.scalar(out_h), b.scalar(out_w), *scales, b.bool(nchw)],
+    b.emit("ROI_POOLING", 82, [x, rois, batches, b.scalar(out_h), b.scalar(out_w), *scales, b.truth(nchw)],
            [(x.kind, x.quantisation)], reference, SUM, arguments=[x, rois])  # fmt: skip
 
 
 @makes("ROI_ALIGN")
 def roi_align(b: Builder) -> None:
-    nchw, size = b.flip(), b.int(3, 6)
-    x = image(b, nchw, size, size, b.int(1, 3))
-    count, out_h, out_w, samples = b.int(1, 3), b.int(1, 3), b.int(1, 3), (b.int(0, 3), b.int(0, 3))
+    nchw, size = b.flip(), b.whole(3, 6)
+    x = image(b, nchw, size, size, b.whole(1, 3))
+    count, out_h, out_w, samples = b.whole(1, 3), b.whole(1, 3), b.whole(1, 3), (b.whole(0, 3), b.whole(0, 3))
     rois = boxes(b, x.kind, count, float(size - 1))
     batches = b.ints(np.sort(b.rng.integers(0, x.dims[0], count)), constant=True)
 
@@ -116,17 +116,17 @@ def roi_align(b: Builder) -> None:
 
     scales = [b.real_scalar(1.0, x.kind) for _ in range(2)]
     counts = [b.scalar(number) for number in samples]
-    b.emit("ROI_ALIGN", 81, [x, rois, batches, b.scalar(out_h), b.scalar(out_w), *scales, *counts, b.bool(nchw)],
+    b.emit("ROI_ALIGN", 81, [x, rois, batches, b.scalar(out_h), b.scalar(out_w), *scales, *counts, b.truth(nchw)],
            [(x.kind, x.quantisation)], reference, Rule(units=1, rtol=1e-4, atol=2e-4, halves=2e-2), arguments=[x, rois])  # fmt: skip
 
 
 @makes("HEATMAP_MAX_KEYPOINT")
 def heatmap(b: Builder) -> None:
-    nchw, size, count, keypoints = b.flip(), b.int(2, 5), b.int(1, 3), b.int(1, 3)
+    nchw, size, count, keypoints = b.flip(), b.whole(2, 5), b.whole(1, 3), b.whole(1, 3)
     kind = b.choice(MOVED)
     maps = b.fresh(kind, (count, keypoints, size, size) if nchw else (count, size, size, keypoints), 0, 4)
     places = ("asym16", PIXELS) if kind not in FLOATS else (kind, NONE)
-    b.emit("HEATMAP_MAX_KEYPOINT", 56, [maps, boxes(b, kind, count, 12.0), b.bool(nchw)], [(kind, maps.quantisation), places], None,
+    b.emit("HEATMAP_MAX_KEYPOINT", 56, [maps, boxes(b, kind, count, 12.0), b.truth(nchw)], [(kind, maps.quantisation), places], None,
            dims=[(count, keypoints), (count, keypoints, 2)])  # fmt: skip
 
 
@@ -134,7 +134,7 @@ def heatmap(b: Builder) -> None:
 def box_with_nms_limit(b: Builder) -> None:
     """Score and overlap limits that keep every box of every class but the background."""
     kind = b.choice(FLOATS)
-    count, classes = b.int(1, 3), b.int(2, 3)
+    count, classes = b.whole(1, 3), b.whole(2, 3)
     scores = b.fresh(kind, (count, classes), 0.5, 1)
     corners = np.arange(count * classes).reshape(count, classes, 1) * 20.0
     rois = b.given(kind, np.concatenate([corners, corners, corners + 4, corners + 4], axis=2).reshape(count, -1))
@@ -154,19 +154,19 @@ def box_with_nms_limit(b: Builder) -> None:
 @makes("DETECTION_POSTPROCESSING")
 def detection_postprocessing(b: Builder) -> None:
     kind = b.choice(FLOATS)
-    batch, anchors, classes, most = b.int(1, 2), b.int(2, 5), b.int(2, 3), b.int(1, 3)
+    batch, anchors, classes, most = b.whole(1, 2), b.whole(2, 5), b.whole(2, 3), b.whole(1, 3)
     scores = b.fresh(kind, (batch, anchors, classes), 0, 1)
     deltas = b.fresh(kind, (batch, anchors, 4), -1, 1)
     places = np.concatenate([b.rng.uniform(0, 1, (anchors, 2)), b.rng.uniform(0.1, 0.5, (anchors, 2))], axis=1)
     factors = [b.real_scalar(number, kind) for number in (10.0, 10.0, 5.0, 5.0)]
     flags = [
-        b.bool(b.flip()),
+        b.truth(b.flip()),
         b.scalar(most),
         b.scalar(1),
         b.scalar(most),
         b.real_scalar(0.3, kind),
         b.real_scalar(0.5, kind),
-        b.bool(b.flip()),
+        b.truth(b.flip()),
     ]
     b.emit("DETECTION_POSTPROCESSING", 47, [scores, deltas, b.given(kind, places), *factors, *flags],
            [(kind, NONE), (kind, NONE), ("i32", NONE), ("i32", NONE)], None,
@@ -176,20 +176,20 @@ def detection_postprocessing(b: Builder) -> None:
 @makes("GENERATE_PROPOSALS")
 def generate_proposals(b: Builder) -> None:
     """One anchor at one place of each image: one box each, whatever the limits."""
-    kind, nchw, batch = b.choice(FLOATS), b.flip(), b.int(1, 2)
+    kind, nchw, batch = b.choice(FLOATS), b.flip(), b.whole(1, 2)
     scores = b.fresh(kind, (batch, 1, 1, 1), 0.2, 1)
     deltas = b.fresh(kind, (batch, 4, 1, 1) if nchw else (batch, 1, 1, 4), -0.2, 0.2)
     anchors = b.given(kind, np.array([[2.0, 2, 10, 10]]))
     info = b.given(kind, np.full((batch, 2), 32.0))
     ratios = [b.real_scalar(4.0, kind), b.real_scalar(4.0, kind)]
     limits = [b.scalar(-1), b.scalar(-1), b.real_scalar(0.7, kind), b.real_scalar(1.0, kind)]
-    b.emit("GENERATE_PROPOSALS", 52, [scores, deltas, anchors, info, *ratios, *limits, b.bool(nchw)],
+    b.emit("GENERATE_PROPOSALS", 52, [scores, deltas, anchors, info, *ratios, *limits, b.truth(nchw)],
            [(kind, NONE), (kind, NONE), ("i32", NONE)], None, dims=[(batch,), (batch, 4), (batch,)])  # fmt: skip
 
 
 @makes("LSH_PROJECTION")
 def lsh_projection(b: Builder) -> None:
-    hashes, bits, dense = b.int(1, 4), b.int(1, 6), b.flip()
+    hashes, bits, dense = b.whole(1, 4), b.whole(1, 6), b.flip()
     x = b.pick(["f32", "i32", "u8"])
     table = b.fresh("f32", (hashes, bits), -3, 3)
     weights = b.fresh("f32", (x.dims[0],), 0.5, 2) if b.flip() else b.omitted("f32")
@@ -199,7 +199,7 @@ def lsh_projection(b: Builder) -> None:
 
 @makes("RANDOM_MULTINOMIAL")
 def multinomial(b: Builder) -> None:
-    kind, batch, classes, samples = b.choice(FLOATS), b.int(1, 3), b.int(1, 4), b.int(1, 8)
+    kind, batch, classes, samples = b.choice(FLOATS), b.whole(1, 3), b.whole(1, 4), b.whole(1, 8)
     logits = b.fresh(kind, (batch, classes), -2, 2)
     seeds = b.ints(b.rng.integers(-1000, 1000, 2), constant=True)
     b.emit("RANDOM_MULTINOMIAL", 74, [logits, b.scalar(samples), seeds], [("i32", NONE)], None, dims=[(batch, samples)])

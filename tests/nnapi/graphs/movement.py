@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,14 +28,14 @@ def reshape(b: Builder) -> None:
     dims = b.choice([(size,), (first, rest), (first, second, rest // second), (1, first, second, rest // second)])
     given = list(dims)
     if b.flip(0.3):
-        given[b.int(0, len(dims) - 1)] = -1
+        given[b.whole(0, len(dims) - 1)] = -1
     move(b, "RESHAPE", 22, x, [b.ints(given)], lambda p: p.reshape(dims))
 
 
 @makes("SQUEEZE")
 def squeeze(b: Builder) -> None:
     dims = b.dims(1, 3)
-    at = b.int(0, len(dims))
+    at = b.whole(0, len(dims))
     x = b.tensor((*dims[:at], 1, *dims[at:]), b.choice(MOVED))
     if b.flip(0.3):
         left = tuple(d for d in x.dims if d != 1) or (1,)
@@ -64,15 +64,15 @@ def transpose(b: Builder) -> None:
 @makes("REVERSE")
 def reverse(b: Builder) -> None:
     x = b.pick(ANY)
-    axis = b.int(0, len(x.dims) - 1)
+    axis = b.whole(0, len(x.dims) - 1)
     move(b, "REVERSE", 105, x, [b.ints([axis])], lambda p: np.flip(p, axis))
 
 
 @makes("SLICE")
 def slice_(b: Builder) -> None:
     x = b.pick(ANY)
-    begin = [b.int(0, d - 1) for d in x.dims]
-    size = [b.int(1, d - start) for d, start in zip(x.dims, begin)]
+    begin = [b.whole(0, d - 1) for d in x.dims]
+    size = [b.whole(1, d - start) for d, start in zip(x.dims, begin)]
     part = tuple(slice(start, start + n) for start, n in zip(begin, size))
     given = [-1 if start + n == d and b.flip(0.4) else n for start, n, d in zip(begin, size, x.dims)]
     move(b, "SLICE", 86, x, [b.ints(begin), b.ints(given)], lambda p: p[part])
@@ -81,12 +81,15 @@ def slice_(b: Builder) -> None:
 @makes("STRIDED_SLICE")
 def strided_slice(b: Builder) -> None:
     x = b.pick(MOVED, rank=SMALL)
-    begin, end, strides, index = [], [], [], []
+    begin: list[int] = []
+    end: list[int] = []
+    strides: list[int] = []
+    index: list[int | slice] = []
     begin_mask = end_mask = shrink = 0
     for axis, size in enumerate(x.dims):
-        start, stop = sorted((b.int(0, size - 1), b.int(1, size)))
+        start, stop = sorted((b.whole(0, size - 1), b.whole(1, size)))
         stop = max(stop, start + 1)
-        stride = b.int(1, 2)
+        stride = b.whole(1, 2)
         if b.flip(0.2):
             shrink |= 1 << axis
             begin, end, strides = [*begin, start], [*end, start + 1], [*strides, 1]
@@ -109,10 +112,10 @@ def strided_slice(b: Builder) -> None:
 
 @makes("SPLIT")
 def split(b: Builder) -> None:
-    count = b.int(1, 3)
+    count = b.whole(1, 3)
     dims = list(b.dims())
     given, axis = b.axis(len(dims))
-    dims[axis] = count * b.int(1, 2)
+    dims[axis] = count * b.whole(1, 2)
     x = b.pick(ANY, dims=tuple(dims))
     b.emit("SPLIT", 87, [x, b.scalar(given), b.scalar(count)], [(x.kind, x.quantisation)] * count,
            lambda p: tuple(np.split(p, count, axis)), EXACT, arguments=[x])  # fmt: skip
@@ -121,10 +124,10 @@ def split(b: Builder) -> None:
 @makes("CONCATENATION")
 def concatenation(b: Builder) -> None:
     x = b.pick(MOVED, rank=SMALL)
-    axis = b.int(0, len(x.dims) - 1)
+    axis = b.whole(0, len(x.dims) - 1)
     parts = [x]
-    for _ in range(b.int(0, 2)):
-        dims = tuple(b.int(1, 3) if d == axis else size for d, size in enumerate(x.dims))
+    for _ in range(b.whole(0, 2)):
+        dims = tuple(b.whole(1, 3) if d == axis else size for d, size in enumerate(x.dims))
         parts.append(b.pick([x.kind], dims=dims, quantisation=x.quantisation))
     b.emit("CONCATENATION", 2, [*parts, b.scalar(axis)], [(x.kind, x.quantisation)],
            lambda *p: np.concatenate(p, axis), EXACT, arguments=parts)  # fmt: skip
@@ -133,14 +136,14 @@ def concatenation(b: Builder) -> None:
 @makes("PACK")
 def pack(b: Builder) -> None:
     x = b.pick(ANY, rank=SMALL)
-    parts = [x, *(b.pick([x.kind], dims=x.dims, quantisation=x.quantisation) for _ in range(b.int(0, 2)))]
-    axis = b.int(0, len(x.dims))
+    parts = [x, *(b.pick([x.kind], dims=x.dims, quantisation=x.quantisation) for _ in range(b.whole(0, 2)))]
+    axis = b.whole(0, len(x.dims))
     b.emit("PACK", 103, [b.scalar(axis), *parts], [(x.kind, x.quantisation)], lambda *p: np.stack(p, axis), EXACT,
            arguments=parts)  # fmt: skip
 
 
 def paddings(b: Builder, x: Value, most: int | None = None) -> list[tuple[int, int]]:
-    return [tuple(b.int(0, 2 if most is None else max(0, min(2, d - most))) for _ in range(2)) for d in x.dims]  # type: ignore[misc]
+    return [tuple(b.whole(0, 2 if most is None else max(0, min(2, d - most))) for _ in range(2)) for d in x.dims]  # type: ignore[misc]
 
 
 @makes("PAD")
@@ -155,10 +158,10 @@ def pad_v2(b: Builder) -> None:
     x = b.pick(MOVED, rank=SMALL)
     around = paddings(b, x)
     if x.kind in BYTES:
-        stored = b.int(0, 100)
+        stored = b.whole(0, 100)
         number, operand = (stored - x.type.zero_point) * float(np.float32(x.type.scale)), b.scalar(stored)
     else:
-        number = 0.5 * b.int(-4, 4)
+        number = 0.5 * b.whole(-4, 4)
         operand = b.real_scalar(number, x.kind)
     move(b, "PAD_V2", 69, x, [b.ints(around), operand], lambda p: np.pad(p, around, constant_values=number))
 
@@ -168,14 +171,14 @@ def mirror_pad(b: Builder) -> None:
     x = b.pick(ANY, rank=SMALL)
     symmetric = b.flip()
     around = paddings(b, x, 0 if symmetric else 1)
-    mode = "symmetric" if symmetric else "reflect"
+    mode: Literal["symmetric", "reflect"] = "symmetric" if symmetric else "reflect"
     move(b, "MIRROR_PAD", 104, x, [b.ints(around), b.scalar(int(symmetric))], lambda p: np.pad(p, around, mode=mode))
 
 
 @makes("TILE")
 def tile(b: Builder) -> None:
     x = b.pick(ANY)
-    times = [b.int(1, 2) for _ in x.dims]
+    times = [b.whole(1, 2) for _ in x.dims]
     move(b, "TILE", 89, x, [b.ints(times)], lambda p: np.tile(p, times))
 
 
@@ -190,7 +193,7 @@ def gather(b: Builder) -> None:
 @makes("EMBEDDING_LOOKUP")
 def embedding_lookup(b: Builder) -> None:
     x = b.pick([*FLOATS, *BYTES, "i32"], rank=(2, 3, 4))
-    rows = b.rng.integers(0, x.dims[0], b.int(1, 5))
+    rows = b.rng.integers(0, x.dims[0], b.whole(1, 5))
     b.emit(
         "EMBEDDING_LOOKUP", 7, [b.ints(rows), x], [(x.kind, x.quantisation)], lambda p: p[rows], EXACT, arguments=[x]
     )
@@ -202,7 +205,7 @@ def hashtable_lookup(b: Builder) -> None:
     if x.kind == "u8" and x.type.zero_point != 0:
         raise Unfit  # what a missing row is then, zero or stored zero, is not said
     keys = np.cumsum(b.rng.integers(1, 4, x.dims[0]))
-    wanted = b.rng.integers(0, keys[-1] + 2, b.int(1, 5))
+    wanted = b.rng.integers(0, keys[-1] + 2, b.whole(1, 5))
 
     def reference(p: Any) -> Any:
         hits = np.isin(wanted, keys)
@@ -216,7 +219,7 @@ def hashtable_lookup(b: Builder) -> None:
 @makes("FILL")
 def fill(b: Builder) -> None:
     kind = b.choice(["f32", "f16", "i32"])
-    dims, number = b.dims(), b.int(-4, 4)
+    dims, number = b.dims(), b.whole(-4, 4)
     b.emit("FILL", 100, [b.ints(dims), b.scalar(number, kind)], [(kind, NONE)],
            lambda: np.full(dims, number, np.int64 if kind == "i32" else np.float64), EXACT, arguments=[])  # fmt: skip
 
@@ -235,7 +238,7 @@ def layout(b: Builder, optional: bool = True) -> tuple[bool, list[Value]]:
     if optional and b.flip(0.3):
         return False, []
     nchw = b.flip()
-    return nchw, [b.bool(nchw)]
+    return nchw, [b.truth(nchw)]
 
 
 def as_nhwc(p: Any, nchw: bool) -> Any:
@@ -248,7 +251,7 @@ def from_nhwc(p: Any, nchw: bool) -> Any:
 
 def image(b: Builder, nchw: bool, height: int, width: int, channels: int, kinds: list[str] | None = None) -> Value:
     """An image of a size, in a layout."""
-    batch = b.int(1, 2)
+    batch = b.whole(1, 2)
     dims = (batch, channels, height, width) if nchw else (batch, height, width, channels)
     return b.pick(kinds or MOVED, dims=dims)
 
@@ -256,10 +259,10 @@ def image(b: Builder, nchw: bool, height: int, width: int, channels: int, kinds:
 @makes("SPACE_TO_DEPTH", "DEPTH_TO_SPACE")
 def space_and_depth(b: Builder, name: str) -> None:
     nchw, flag = layout(b)
-    block = b.int(1, 3)
+    block = b.whole(1, 3)
     to_depth = name == "SPACE_TO_DEPTH"
     factor, channels = (block, 1) if to_depth else (1, block * block)
-    x = image(b, nchw, factor * b.int(1, 3), factor * b.int(1, 3), channels * b.int(1, 2))
+    x = image(b, nchw, factor * b.whole(1, 3), factor * b.whole(1, 3), channels * b.whole(1, 2))
 
     def reference(p: Any) -> Any:
         n, h, w, c = as_nhwc(p, nchw).shape
@@ -278,11 +281,11 @@ def space_and_depth(b: Builder, name: str) -> None:
 @makes("SPACE_TO_BATCH_ND")
 def space_to_batch(b: Builder) -> None:
     nchw, flag = layout(b)
-    block = [b.int(1, 2), b.int(1, 2)]
-    size = [b.int(1, 5), b.int(1, 5)]
-    before = [b.int(0, 2), b.int(0, 2)]
-    after = [-(s + p) % k + k * b.int(0, 1) for s, p, k in zip(size, before, block)]
-    x = image(b, nchw, *size, b.int(1, 3))
+    block = [b.whole(1, 2), b.whole(1, 2)]
+    size = [b.whole(1, 5), b.whole(1, 5)]
+    before = [b.whole(0, 2), b.whole(0, 2)]
+    after = [-(s + p) % k + k * b.whole(0, 1) for s, p, k in zip(size, before, block)]
+    x = image(b, nchw, size[0], size[1], b.whole(1, 3))
 
     def reference(p: Any) -> Any:
         q = np.pad(as_nhwc(p, nchw), [(0, 0), (before[0], after[0]), (before[1], after[1]), (0, 0)])
@@ -297,8 +300,8 @@ def space_to_batch(b: Builder) -> None:
 @makes("BATCH_TO_SPACE_ND")
 def batch_to_space(b: Builder) -> None:
     nchw, flag = layout(b)
-    block = [b.int(1, 2), b.int(1, 2)]
-    batch, height, width, channels = block[0] * block[1] * b.int(1, 2), b.int(1, 3), b.int(1, 3), b.int(1, 3)
+    block = [b.whole(1, 2), b.whole(1, 2)]
+    batch, height, width, channels = block[0] * block[1] * b.whole(1, 2), b.whole(1, 3), b.whole(1, 3), b.whole(1, 3)
     dims = (batch, channels, height, width) if nchw else (batch, height, width, channels)
     x = b.pick(MOVED, dims=dims)
 
@@ -312,10 +315,10 @@ def batch_to_space(b: Builder) -> None:
 
 @makes("CHANNEL_SHUFFLE")
 def channel_shuffle(b: Builder) -> None:
-    groups = b.int(1, 3)
+    groups = b.whole(1, 3)
     dims = list(b.dims())
     given, axis = b.axis(len(dims))
-    dims[axis] = groups * b.int(1, 3)
+    dims[axis] = groups * b.whole(1, 3)
     x = b.pick(MOVED, dims=tuple(dims))
 
     def reference(p: Any) -> Any:

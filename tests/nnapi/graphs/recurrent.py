@@ -25,7 +25,7 @@ def rnn(x: Any, w: Any, r: Any, bias: Any, hidden: Any, activation: Callable[[An
 @makes("RNN")
 def rnn_step(b: Builder) -> None:
     kind = b.choice(FLOATS)
-    batch, size, units, code = b.int(1, 3), b.int(1, 4), b.int(1, 4), b.int(0, 3)
+    batch, size, units, code = b.whole(1, 3), b.whole(1, 4), b.whole(1, 4), b.whole(0, 3)
     x = b.pick([kind], dims=(batch, size))
     operands = [
         x,
@@ -36,7 +36,8 @@ def rnn_step(b: Builder) -> None:
     ]
 
     def reference(*p: Any) -> Any:
-        out = rnn(*p, FUSES[code])
+        x_, w, r, bias, hidden = p
+        out = rnn(x_, w, r, bias, hidden, FUSES[code])
         return out, out
 
     b.emit("RNN", 24, [*operands, b.scalar(code)], [(kind, NONE)] * 2, reference, SUM, arguments=operands)
@@ -59,7 +60,7 @@ def swapped(p: Any, time_major: bool) -> Any:
 @makes("UNIDIRECTIONAL_SEQUENCE_RNN")
 def sequence_rnn(b: Builder) -> None:
     kind, time_major = b.choice(FLOATS), b.flip()
-    times, batch, size, units, code = b.int(1, 4), b.int(1, 3), b.int(1, 4), b.int(1, 4), b.int(0, 3)
+    times, batch, size, units, code = b.whole(1, 4), b.whole(1, 3), b.whole(1, 4), b.whole(1, 4), b.whole(0, 3)
     dims = (times, batch, size) if time_major else (batch, times, size)
     x = b.pick([kind], dims=dims)
     operands = [
@@ -87,12 +88,12 @@ def sequence_rnn(b: Builder) -> None:
 def two_way_rnn(b: Builder) -> None:
     """Without auxiliary inputs."""
     kind, time_major, merge = b.choice(FLOATS), b.flip(), b.flip()
-    times, batch, size, code = b.int(1, 4), b.int(1, 3), b.int(1, 4), b.int(0, 3)
+    times, batch, size, code = b.whole(1, 4), b.whole(1, 3), b.whole(1, 4), b.whole(0, 3)
     dims = (times, batch, size) if time_major else (batch, times, size)
     x = b.pick([kind], dims=dims)
     operands: list[Value] = [x]
     for _ in range(2):
-        units = b.int(1, 4)
+        units = b.whole(1, 4)
         operands += [
             weight(b, kind, units, size),
             weight(b, kind, units, units),
@@ -113,7 +114,7 @@ def two_way_rnn(b: Builder) -> None:
         return np.concatenate(found, axis=-1) if merge else tuple(found)
 
     absent = [b.omitted(kind) for _ in range(3)]
-    flags = [b.scalar(code), b.bool(time_major), b.bool(merge)]
+    flags = [b.scalar(code), b.truth(time_major), b.truth(merge)]
     b.emit("BIDIRECTIONAL_SEQUENCE_RNN", 43, [*operands, *absent, *flags], [(kind, NONE)] * (1 if merge else 2), reference,
            SUM, arguments=operands)  # fmt: skip
 
@@ -122,12 +123,12 @@ def two_way_rnn(b: Builder) -> None:
 def svdf(b: Builder) -> None:
     kind = b.choice(FLOATS)
     batch, size, rank, units, memory, code = (
-        b.int(1, 3),
-        b.int(1, 4),
-        b.int(1, 2),
-        b.int(1, 3),
-        b.int(1, 4),
-        b.int(0, 3),
+        b.whole(1, 3),
+        b.whole(1, 4),
+        b.whole(1, 2),
+        b.whole(1, 3),
+        b.whole(1, 4),
+        b.whole(0, 3),
     )
     filters = rank * units
     x = b.pick([kind], dims=(batch, size))
@@ -160,9 +161,9 @@ class Cell:
     def __init__(self, b: Builder, kind: str, batch: int, size: int) -> None:
         self.kind, self.batch = kind, batch
         self.coupled, peepholes, projected, self.normal = b.flip(0.3), b.flip(0.4), b.flip(0.4), b.flip(0.4)
-        self.units, self.activation = b.int(1, 4), b.choice([0, 3, 4, 6])
-        self.out = b.int(1, 4) if projected else self.units
-        self.cell_clip, self.projection_clip = 0.5 * b.int(0, 3), 0.5 * b.int(0, 2)
+        self.units, self.activation = b.whole(1, 4), b.choice([0, 3, 4, 6])
+        self.out = b.whole(1, 4) if projected else self.units
+        self.cell_clip, self.projection_clip = 0.5 * b.whole(0, 3), 0.5 * b.whole(0, 2)
         absent, units = self.coupled, self.units
 
         def part(there: bool, *dims: int) -> Value:
@@ -235,7 +236,7 @@ def settled(cell: Cell) -> bool:
 
 @makes("LSTM")
 def lstm(b: Builder) -> None:
-    kind, batch, size = b.choice(FLOATS), b.int(1, 3), b.int(1, 4)
+    kind, batch, size = b.choice(FLOATS), b.whole(1, 3), b.whole(1, 4)
     cell = Cell(b, kind, batch, size)
     x = b.pick([kind], dims=(batch, size))
     scratch = (batch, (3 if cell.coupled else 4) * cell.units)
@@ -258,7 +259,7 @@ def lstm(b: Builder) -> None:
 @makes("UNIDIRECTIONAL_SEQUENCE_LSTM")
 def sequence_lstm(b: Builder) -> None:
     kind, time_major, state_out = b.choice(FLOATS), b.flip(), b.flip()
-    times, batch, size = b.int(1, 3), b.int(1, 3), b.int(1, 4)
+    times, batch, size = b.whole(1, 3), b.whole(1, 3), b.whole(1, 4)
     cell = Cell(b, kind, batch, size)
     x = b.pick([kind], dims=(times, batch, size) if time_major else (batch, times, size))
 
@@ -268,7 +269,7 @@ def sequence_lstm(b: Builder) -> None:
         outputs, last = run_sequence(swapped(p, time_major), lambda now, state: cell.step(now, state, numbers), start)
         return (swapped(outputs, time_major), *last) if state_out else swapped(outputs, time_major)
 
-    inputs = [x, *cell.before_states, *cell.states, *cell.scalars, b.bool(time_major), *cell.norms]
+    inputs = [x, *cell.before_states, *cell.states, *cell.scalars, b.truth(time_major), *cell.norms]
     outputs = [(kind, NONE)] * (3 if state_out else 1)
     if settled(cell):
         b.emit("UNIDIRECTIONAL_SEQUENCE_LSTM", 92, inputs, outputs, reference, SUM, arguments=[x, *cell.operands])
@@ -282,7 +283,7 @@ def sequence_lstm(b: Builder) -> None:
 def two_way_lstm(b: Builder) -> None:
     """Without auxiliary inputs."""
     kind, time_major, merge = b.choice(FLOATS), b.flip(), b.flip()
-    times, batch, size = b.int(1, 3), b.int(1, 3), b.int(1, 4)
+    times, batch, size = b.whole(1, 3), b.whole(1, 3), b.whole(1, 4)
     forward, backward = Cell(b, kind, batch, size), Cell(b, kind, batch, size)
     backward.activation, backward.cell_clip, backward.projection_clip = (
         forward.activation, forward.cell_clip, forward.projection_clip,
@@ -305,7 +306,7 @@ def two_way_lstm(b: Builder) -> None:
     absent = [b.omitted(kind) for _ in range(9)]
     inputs = [
         x, *forward.before_states, *backward.before_states, *forward.states, *backward.states, *absent, *forward.scalars,
-        b.bool(merge), b.bool(time_major), *forward.norms, *backward.norms,
+        b.truth(merge), b.truth(time_major), *forward.norms, *backward.norms,
     ]  # fmt: skip
     outputs = [(kind, NONE)] * (1 if merge else 2)
     if settled(forward) and settled(backward):
@@ -319,9 +320,9 @@ def two_way_lstm(b: Builder) -> None:
 
 @makes("QUANTIZED_16BIT_LSTM")
 def lstm_16bit(b: Builder) -> None:
-    batch, size, units = b.int(1, 3), b.int(1, 4), b.int(1, 4)
+    batch, size, units = b.whole(1, 3), b.whole(1, 4), b.whole(1, 4)
     state, cell = (1 / 128, 128), (16 / 32768, 0)
-    w = (float(np.float32(b.rng.uniform(0.005, 0.02))), b.int(100, 156))
+    w = (float(np.float32(b.rng.uniform(0.005, 0.02))), b.whole(100, 156))
     x = b.fresh("u8", (batch, size), -1, 1, quantisation=state)
     operands = [b.fresh("u8", (units, size), -1, 1, quantisation=w) for _ in range(4)]
     operands += [b.fresh("u8", (units, units), -1, 1, quantisation=w) for _ in range(4)]
@@ -338,9 +339,9 @@ def lstm_16bit(b: Builder) -> None:
 
 @makes("QUANTIZED_LSTM")
 def lstm_quantized(b: Builder) -> None:
-    batch, size, units = b.int(1, 3), b.int(1, 4), b.int(2, 4)
+    batch, size, units = b.whole(1, 3), b.whole(1, 4), b.whole(2, 4)
     coupled, peephole, projected, normal = b.flip(0.3), b.flip(0.4), b.flip(0.4), b.flip(0.4)
-    out = b.int(1, 4) if projected else units
+    out = b.whole(1, 4) if projected else units
     hidden, cell = (0.008, 0), (2.0**-11, 0)
 
     def part(there: bool, kind: str, *dims: int) -> Value:

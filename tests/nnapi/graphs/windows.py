@@ -59,14 +59,14 @@ class Drawn:
 
 def draw(b: Builder, *, dilated: bool, flag_required: bool = False) -> Drawn:
     nchw, flag = layout(b, optional=not flag_required)
-    height, width = b.int(1, 6), b.int(1, 6)
-    kernel, stride = (b.int(1, 3), b.int(1, 3)), (b.int(1, 2), b.int(1, 2))
-    dilation = (b.int(1, 2), b.int(1, 2)) if dilated and flag and b.flip() else (1, 1)
+    height, width = b.whole(1, 6), b.whole(1, 6)
+    kernel, stride = (b.whole(1, 3), b.whole(1, 3)), (b.whole(1, 2), b.whole(1, 2))
+    dilation = (b.whole(1, 2), b.whole(1, 2)) if dilated and flag and b.flip() else (1, 1)
     if b.flip():
-        around = tuple((b.int(0, min(1, k - 1)), b.int(0, min(1, k - 1))) for k in kernel)
+        around = tuple((b.whole(0, min(1, k - 1)), b.whole(0, min(1, k - 1))) for k in kernel)
         padding = [b.scalar(n) for n in (*around[1], *around[0])]
     else:
-        implicit = b.int(1, 2)
+        implicit = b.whole(1, 2)
         sizes = zip((height, width), kernel, stride, dilation)
         around = tuple(same(*one) if implicit == 1 else (0, 0) for one in sizes)
         padding = [b.scalar(implicit)]
@@ -92,7 +92,7 @@ def pool(b: Builder, name: str) -> None:
     code, function = POOLS[name]
     window = draw(b, dilated=False)
     x = image(
-        b, window.nchw, window.y.size, window.x.size, b.int(1, 3), list(FLOATS) if name == "L2_POOL_2D" else MOVED
+        b, window.nchw, window.y.size, window.x.size, b.whole(1, 3), list(FLOATS) if name == "L2_POOL_2D" else MOVED
     )
     activation_code, activation = fuse(b)
 
@@ -155,8 +155,8 @@ CONVOLUTION = Rule(units=1, rtol=1e-4, atol=2e-4, halves=2e-2)
 def convolution(b: Builder, name: str) -> None:
     grouped = name == "GROUPED_CONV_2D"
     window = draw(b, dilated=not grouped, flag_required=grouped)
-    groups = b.int(1, 3) if grouped else 1
-    depth, units = b.int(1, 3), groups * b.int(1, 4)
+    groups = b.whole(1, 3) if grouped else 1
+    depth, units = b.whole(1, 3), groups * b.whole(1, 4)
     x = image(b, window.nchw, window.y.size, window.x.size, groups * depth)
     w = weights(b, x, (units, window.y.kernel, window.x.kernel, depth), 0)
     bias, weigh = bias_of(b, x, w, units)
@@ -175,7 +175,7 @@ def convolution(b: Builder, name: str) -> None:
 @makes("DEPTHWISE_CONV_2D")
 def depthwise(b: Builder) -> None:
     window = draw(b, dilated=True)
-    channels, multiplier = b.int(1, 4), b.int(1, 3)
+    channels, multiplier = b.whole(1, 4), b.whole(1, 3)
     x = image(b, window.nchw, window.y.size, window.x.size, channels)
     w = weights(b, x, (1, window.y.kernel, window.x.kernel, channels * multiplier), 3)
     bias, weigh = bias_of(b, x, w, channels * multiplier)
@@ -197,7 +197,7 @@ def transposed(b: Builder) -> None:
     window = draw(b, dilated=False, flag_required=True)
     if len(window.padding) == 4 and any((w.size + sum(w.padding) - w.reach) % w.stride for w in (window.y, window.x)):
         raise Unfit  # explicit padding gives another output size then
-    depth, units = b.int(1, 3), b.int(1, 3)
+    depth, units = b.whole(1, 3), b.whole(1, 3)
     x = image(b, window.nchw, window.y.out, window.x.out, depth)
     w = weights(b, x, (units, window.y.kernel, window.x.kernel, depth), 0)
     bias, weigh = bias_of(b, x, w, units)
@@ -228,9 +228,9 @@ def transposed(b: Builder) -> None:
 @makes("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
 def resize(b: Builder, name: str) -> None:
     nchw = b.flip()
-    height, width = b.int(1, 4), b.int(1, 4)
-    out_h, out_w = height * b.int(1, 3), width * b.int(1, 3)
-    x = image(b, nchw, height, width, b.int(1, 3))
+    height, width = b.whole(1, 4), b.whole(1, 4)
+    out_h, out_w = height * b.whole(1, 3), width * b.whole(1, 3)
+    x = image(b, nchw, height, width, b.whole(1, 3))
     align, half = b.choice([(False, False), (True, False), (False, True)])
     bilinear = name == "RESIZE_BILINEAR"
 
@@ -259,6 +259,6 @@ def resize(b: Builder, name: str) -> None:
         and any((np.abs(places(s, o) % 1 - 0.5) < 1e-6).any() for s, o in ((height, out_h), (width, out_w)))
     ):
         raise Unfit  # halfway between two: a matter of float32
-    b.emit(name, 23 if bilinear else 94, [x, b.scalar(out_w), b.scalar(out_h), b.bool(nchw), b.bool(align), b.bool(half)],
+    b.emit(name, 23 if bilinear else 94, [x, b.scalar(out_w), b.scalar(out_h), b.truth(nchw), b.truth(align), b.truth(half)],
            [(x.kind, x.quantisation)], lambda p: from_nhwc(mix(mix(as_nhwc(p, nchw), 1, out_h), 2, out_w), nchw),
            SUM if bilinear else EXACT, arguments=[x])  # fmt: skip
