@@ -331,7 +331,7 @@ def random_graph(seed: int) -> Graph:
 
     builder = Builder(seed)
     names = sorted(MAKERS)
-    wanted = builder.int(3, 14)
+    wanted = builder.whole(3, 14)
     todo = names[seed % len(names)]
     for _ in range(20 * wanted):
         if len(builder.graph.nodes) >= wanted:
