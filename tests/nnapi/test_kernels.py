@@ -7,13 +7,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 from nnapi_toolkit.android.toolchain import compiler, host_target
 
 SOFTNN = Path(__file__).parents[2] / "android" / "softnn"
 #: What qemu plays, and the tables that run there.
 ARM64 = {
-    "max": ["baseline", "dotprod", "i8mm"],
+    "max": ["baseline", "dotprod"],
     "neoverse-n1": ["baseline", "dotprod"],
     "cortex-a53": ["baseline"],
 }
