@@ -31,15 +31,14 @@
   X(transpose)          \
   X(unary)
 
-/* Weak: a family whose file is not there yet is left out. */
-#define SNN_DECLARE(family) extern const SnnOperation snn_##family##_operations[] __attribute__((weak));
+#define SNN_DECLARE(family) extern const SnnOperation snn_##family##_operations[];
 SNN_FAMILIES(SNN_DECLARE)
 
 const SnnOperation *snn_find_operation(int32_t code) {
 #define SNN_TABLE(family) snn_##family##_operations,
   static const SnnOperation *const families[] = {SNN_FAMILIES(SNN_TABLE)};
   for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
-    for (const SnnOperation *op = families[i]; op != NULL && op->name != NULL; op++) {
+    for (const SnnOperation *op = families[i]; op->name != NULL; op++) {
       if (op->code == code) return op;
     }
   }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes as C
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -134,6 +135,15 @@ def test_names(api: Nnapi) -> None:
     api.configure(device_type=-1)
     api.check("Device_getType", api.devices()["softnn"], C.byref(kind))
     assert kind.value == 0
+
+
+def test_every_operation_of_the_header_is_there(api: Nnapi) -> None:
+    header = (ROOT / "android" / "include" / "nnapi.h").read_text()
+    operations = header[header.index("/* Operations. */") : header.index("OEM_OPERATION")]
+    names = dict(re.findall(r"ANEURALNETWORKS_(\w+) = (\d+)", operations))
+    assert sorted(map(int, names.values())) == list(range(106))
+    for name in names:
+        assert api.configure(refuse=name) == NO_ERROR, name
 
 
 # --- refusals -----------------------------------------------------------------------------------------------------------
