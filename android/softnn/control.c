@@ -61,7 +61,7 @@ int snn_run_model(SnnNode *node, uint32_t input, uint32_t bank, const SnnTensor 
   SnnRun run = *node->context->instance->run;
   run.inputs = child->arguments;
   run.outputs = child->arguments + model->n_inputs;
-  for (uint32_t i = 0; i < model->n_outputs; i++) run.outputs[i].t.data = NULL; /* into the child's own blocks */
+  for (uint32_t i = 0; i < model->n_outputs; i++) run.outputs[i] = (SnnArgument){.t = {.rank_known = false}}; /* into the child's blocks */
   int code = snn_instance_run(child, &run);
   if (code == ANEURALNETWORKS_OUT_OF_MEMORY) return SNN_NO_MEMORY;
   if (code == ANEURALNETWORKS_MISSED_DEADLINE_TRANSIENT) return SNN_TIMEOUT;

@@ -46,13 +46,40 @@ static int bind_inputs(SnnInstance *instance, const SnnRun *run) {
   return SNN_OK;
 }
 
-/* Output `index`, now that its shape is known: into the caller's buffer, or into our own where that is absent, too small or unaligned. */
+/* Does an output's buffer lie over an input, which is still to be read? */
+static bool covers_input(const SnnInstance *instance, const void *data, size_t bytes) {
+  uintptr_t begin = (uintptr_t)data;
+  for (uint32_t i = 0; i < instance->model->n_inputs; i++) {
+    uintptr_t input = (uintptr_t)instance->run->inputs[i].t.data;
+    size_t length = instance->slots[instance->model->inputs[i]].bytes;
+    if (input < begin ? begin - input < length : input - begin < bytes) return true;
+  }
+  return false;
+}
+
+/* A caller that gave dimensions of an output must get those. */
+static bool fits_given_dims(const SnnTensor *given, const SnnTensor *result) {
+  if (!given->rank_known) return true;
+  if (given->rank != result->rank) return false;
+  for (uint32_t i = 0; i < given->rank; i++) {
+    if (given->dims[i] != 0 && given->dims[i] != result->dims[i]) return false;
+  }
+  return true;
+}
+
+/* Output `index`, now that its shape is known: into the caller's buffer, or into our own where that is absent, too small, unaligned or
+ * over an input. */
 static int bind_output(SnnInstance *instance, SnnSlot *slot, uint32_t index) {
   SnnArgument *argument = &instance->run->outputs[index];
   slot->external = false;
+  if (!fits_given_dims(&argument->t, &slot->tensor)) {
+    snn_log("output %u: the result has other dimensions than the execution gave", index);
+    return SNN_BAD;
+  }
   if (argument->t.data != NULL) {
     argument->insufficient = argument->t.length < slot->bytes;
-    slot->external = !argument->insufficient && is_aligned(argument->t.data, slot->tensor.type);
+    slot->external = !argument->insufficient && is_aligned(argument->t.data, slot->tensor.type) &&
+                     !covers_input(instance, argument->t.data, slot->bytes);
   }
   if (!slot->external && !snn_reserve(&slot->own, slot->bytes)) return SNN_NO_MEMORY;
   slot->tensor.data = slot->external ? argument->t.data : slot->own.data;

@@ -279,6 +279,37 @@ def test_unaligned_buffers(world: World, shift: int) -> None:
     np.testing.assert_array_equal(result.copy().view(np.float32), [11.5, 22])
 
 
+@pytest.mark.parametrize("shift", [0, 1])
+def test_an_output_over_an_input(world: World, shift: int) -> None:
+    """Inputs are read as they were, whichever operation still needs them: (x + x) then added to x again, written over x."""
+    model = world.own(Model(world.api))
+    x, fuse = model.operand(floats(4)), model.constant(OperandType(INT32), 0)
+    double, twice = model.operand(floats(4)), model.operand(floats(4))
+    model.operation(ADD, [x, x, fuse], [double])
+    model.operation(MUL, [x, double, fuse], [twice])
+    model.identify([x], [double, twice])
+    model.finish()
+    buffer = np.array([1, 2, 3, 4, 0], np.float32)
+    squares = np.zeros(4, np.float32)
+    execution = world.own(Execution(world.own(Compilation(model))))
+    execution.input(0, buffer[:4])
+    execution.output(0, buffer[shift : shift + 4])
+    execution.output(1, squares)
+    execution.compute()
+    np.testing.assert_array_equal(buffer[shift : shift + 4], [2, 4, 6, 8])
+    np.testing.assert_array_equal(squares, [2, 8, 18, 32])
+
+
+def test_dimensions_given_for_an_output_must_be_those_of_the_result(world: World) -> None:
+    compilation = world.own(Compilation(world.add_model(floats(0, 0))))
+    for given, code in ((floats(2, 3), NO_ERROR), (floats(2, 0), NO_ERROR), (floats(3, 2), OP_FAILED)):
+        with Execution(compilation) as execution:
+            for index in range(2):
+                execution.input(index, np.ones((2, 3), np.float32), floats(2, 3))
+            execution.output(0, np.zeros(6, np.float32), given)
+            assert world.result("Execution_compute", execution.handle) == code
+
+
 def test_memory_for_inputs_and_outputs(world: World) -> None:
     memory = world.own(Memory(world.api, np.array([0, 1, 2, 3, 4, 0, 0], np.float32).tobytes(), offset=24))
     execution = world.own(Execution(world.compilation))
