@@ -18,7 +18,7 @@
  *   SOFTNN_VLOG=1                      the reason of every refusal goes to stderr
  *   SOFTNN_FLOAT=fused                 float32 products are added with one rounding in every model, as in those that allow relaxed
  *                                      computation: faster, and no longer TFLite's reference results bit for bit
- *   SOFTNN_KERNELS=NAME                baseline, avx2, avxvnni, avx512vnni or dotprod instead of the best that the machine runs; read once
+ *   SOFTNN_KERNELS=NAME                baseline, avx2, avxvnni, avx512vnni, dotprod or i8mm, not the best that the machine runs; read once
  *
  * Below its level an entry point that came later answers ANEURALNETWORKS_BAD_STATE (a phone's library would lack the symbol);
  * getRuntimeFeatureLevel always works.

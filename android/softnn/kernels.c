@@ -112,15 +112,24 @@ typedef struct {
 
 /* A run of bytes that lie side by side, from a multiple of the unit on: whole units at once. Returns how many were packed. */
 static size_t pack_q8_units(const Column *to, size_t k, const uint8_t *from, size_t count, uint8_t flip) {
-  uint32_t mask = flip * 0x01010101u;
+  uint64_t mask = flip * 0x0101010101010101u;
   char *place = to->panel + column_place(to, k);
-  size_t done = 0;
-  if (to->unit != 4 || k % 4 != 0) return 0;
-  for (; done + 4 <= count; done += 4, place += 4 * to->columns) {
-    uint32_t four;
-    memcpy(&four, from + done, 4);
-    four ^= mask;
-    memcpy(place, &four, 4);
+  size_t done = 0, step = to->unit * to->columns;
+  if (k % to->unit != 0) return 0;
+  if (to->unit == 4) {
+    for (; done + 4 <= count; done += 4, place += step) {
+      uint32_t four;
+      memcpy(&four, from + done, 4);
+      four ^= (uint32_t)mask;
+      memcpy(place, &four, 4);
+    }
+  } else if (to->unit == 8) {
+    for (; done + 8 <= count; done += 8, place += step) {
+      uint64_t eight;
+      memcpy(&eight, from + done, 8);
+      eight ^= mask;
+      memcpy(place, &eight, 8);
+    }
   }
   return done;
 }

@@ -10,6 +10,7 @@
 #if defined(__aarch64__)
 #define SNN_FMA
 #define SNN_LEND
+#define SNN_SMALL /* newer processors take another table */
 #define SNN_Q_ROWS 6
 #define SNN_F_ROWS 8
 #else

@@ -6,8 +6,12 @@
  *   SNN_F_ROWS, SNN_F_VECTORS    the same for float
  *   SNN_DOT8                     defined: dot8(acc, bytes, weights) adds four products of bytes to each lane, unsigned x signed
  *   SNN_DOT8_SIGNED              or, with this, signed x signed
+ *   SNN_MATRIX8                  beside SNN_DOT8: matrix8(acc, a, w) adds the products of two rows and two columns of 8 bytes to the four lanes,
+ *                                and two_units(p, q) loads 8 bytes from each place
  *   SNN_LEND, SNN_BORROW         defined: the kernels that are the same in another table of equal vectors are lent to it, or borrowed from
  *                                the table that lends them, so that a library has them once
+ *   SNN_LEND_DEPTHWISE, SNN_BORROW_DEPTHWISE   the same for q_depthwise among tables with the same SNN_DOT8
+ *   SNN_SMALL                    defined: fewer forms of q_multiply
  */
 #include <float.h>
 
@@ -17,6 +21,9 @@
 
 #define SNN_Q_COLUMNS (SNN_Q_VECTORS * SNN_LANES)
 #define SNN_F_COLUMNS (SNN_F_VECTORS * SNN_LANES)
+#if SNN_VECTOR_BYTES > 16 /* a last panel of one vector is worth a form of its own */
+#define SNN_WIDE
+#endif
 #define SNN_UNROLL _Pragma("clang loop unroll(full)")
 /* Heights of register blocks, as a set of bits: 1, 2, 3, 4, 6, 8, 10, 12, as far as they are at most `rows`. */
 #define BLOCK_HEIGHTS(rows) (0x155e & ((2 << (rows)) - 1))
@@ -43,7 +50,7 @@ SNN_COMMON(SNN_BORROWED)
 
 /* --- float products and depthwise: in TFLite's order and rounding, and fused --- */
 
-enum { F_ALL = BLOCK_HEIGHTS(SNN_F_ROWS), F_FEW = BLOCK_HEIGHTS(SNN_F_ROWS) & (1 << 1 | 1 << 4 | 1 << 8 | 1 << 12) };
+enum { F_ALL = BLOCK_HEIGHTS(SNN_F_ROWS), F_FEW = F_ALL & (1 << 1 | 1 << 4 | 1 << 8 | 1 << 12) };
 
 #define FLOAT_NAME(name) name##_exact
 #define MULTIPLY_ADD(a, b, c) ((a) * (b) + (c))
@@ -74,6 +81,10 @@ SNN_COMMON(SNN_LENT)
 
 #endif
 
+#ifdef SNN_LEND_DEPTHWISE
+extern __typeof__(q_depthwise) snn_dot8_q_depthwise __attribute__((alias("q_depthwise")));
+#endif
+
 const SnnKernels SNN_TABLE = {
     .name = SNN_TABLE_NAME,
     .q_rows = SNN_Q_ROWS,
@@ -94,7 +105,7 @@ const SnnKernels SNN_TABLE = {
     .q_convert = q_convert,
     .q_multiply = q_multiply,
     .f_multiply = {SNN_OF_TABLE(f_multiply_exact), SNN_OF_TABLE(f_multiply_fused)},
-    .q_depthwise = q_depthwise,
+    .q_depthwise = DW_KERNEL,
     .f_depthwise = {SNN_OF_TABLE(f_depthwise_exact), SNN_OF_TABLE(f_depthwise_fused)},
     .q_average = SNN_OF_TABLE(q_average),
     .q_max = SNN_OF_TABLE(q_max),

@@ -11,6 +11,12 @@ enum { DW_GROUP = 2, DW_VECTORS = 2, DW_ELEMENT = 2 };
 #endif
 enum { DW_BLOCK = DW_VECTORS * SNN_LANES };
 
+#ifdef SNN_BORROW_DEPTHWISE
+extern __typeof__(*((const SnnKernels *)0)->q_depthwise) snn_dot8_q_depthwise;
+#define DW_KERNEL snn_dot8_q_depthwise
+#else
+#define DW_KERNEL q_depthwise
+
 /* A block: `count` channels (of `width` places) of `together` neighbouring pixels, of which `live` exist. */
 typedef struct {
   size_t count, width;
@@ -173,3 +179,5 @@ static void q_depthwise(const SnnQDepthwise *d, const SnnPixels *run) {
 #endif
   DW_RUN(1, ((DwShape){rest, DW_BLOCK, 1, 1}));
 }
+
+#endif

@@ -11,6 +11,7 @@
 #define SNN_NEON
 #define SNN_FMA
 #define SNN_BORROW /* from baseline */
+#define SNN_LEND_DEPTHWISE
 #define SNN_DOT8
 #define SNN_DOT8_SIGNED
 #define SNN_Q_ROWS 6

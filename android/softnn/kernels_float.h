@@ -78,16 +78,23 @@ SNN_INLINE void FLOAT_NAME(f_panel)(const int vectors, const int heights, uint32
 static void FLOAT_NAME(f_panel_wide)(const SnnFMatrix *m, const SnnTile *tile, uint32_t height, uint32_t n0, const float *panel) {
   FLOAT_NAME(f_panel)(SNN_F_VECTORS, F_ALL, height, m, tile, n0, panel);
 }
+#ifdef SNN_WIDE
 static void FLOAT_NAME(f_panel_narrow)(const SnnFMatrix *m, const SnnTile *tile, uint32_t height, uint32_t n0, const float *panel) {
   FLOAT_NAME(f_panel)(1, F_FEW, height, m, tile, n0, panel);
 }
+#endif
 
 static void FLOAT_NAME(f_multiply)(const SnnFMatrix *m, const SnnTile *tile) {
   const float *panel = m->weights;
-  uint32_t all = snn_block_height(tile->rows, F_ALL), few = snn_block_height(tile->rows, F_FEW);
+  uint32_t all = snn_block_height(tile->rows, F_ALL);
   for (uint32_t n0 = 0; n0 < m->n; n0 += SNN_F_COLUMNS, panel += (size_t)SNN_F_COLUMNS * m->k) {
-    if (m->n - n0 <= SNN_LANES) FLOAT_NAME(f_panel_narrow)(m, tile, few, n0, panel);
-    else FLOAT_NAME(f_panel_wide)(m, tile, all, n0, panel);
+#ifdef SNN_WIDE
+    if (m->n - n0 <= SNN_LANES) {
+      FLOAT_NAME(f_panel_narrow)(m, tile, snn_block_height(tile->rows, F_FEW), n0, panel);
+      continue;
+    }
+#endif
+    FLOAT_NAME(f_panel_wide)(m, tile, all, n0, panel);
   }
 }
 

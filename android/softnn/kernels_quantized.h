@@ -1,6 +1,8 @@
 /* Products of converted rows with packed weights; included by kernels_body.h. */
 
-#ifdef SNN_DOT8
+#if defined(SNN_MATRIX8)
+enum { Q_UNIT = 8, Q_ELEMENT = 1 };
+#elif defined(SNN_DOT8)
 enum { Q_UNIT = 4, Q_ELEMENT = 1 };
 #else
 enum { Q_UNIT = 2, Q_ELEMENT = 2 };
@@ -33,6 +35,38 @@ SNN_INLINE VecI32 scale_i32(VecI32 acc, const Scale *s, bool simple) {
   return rdbpot_i32(srdhm_i32(acc, s->multiplier), s->right);
 }
 
+#ifdef SNN_MATRIX8
+
+/* acc += a x panel. Two rows and two columns meet in one vector; at the end they are put back into rows. */
+SNN_INLINE void q_accumulate(const int rows, const int vectors, VecI32 acc[SNN_Q_ROWS][SNN_Q_VECTORS], const char *a, size_t stride,
+                             const char *panel, uint32_t depth) {
+  VecI32 square[SNN_Q_ROWS / 2 + 1][2 * SNN_Q_VECTORS];
+  const int pairs = (rows + 1) / 2;
+  SNN_UNROLL for (int i = 0; i < pairs; i++) {
+    SNN_UNROLL for (int j = 0; j < 2 * vectors; j++) square[i][j] = splat_i32(0);
+  }
+  for (uint32_t k = 0; k < depth; k += Q_UNIT, a += Q_UNIT) {
+    VecI32 w[2 * SNN_Q_VECTORS];
+    prefetch_ahead(panel, 2 * vectors * SNN_VECTOR_BYTES);
+    SNN_UNROLL for (int j = 0; j < 2 * vectors; j++) w[j] = SNN_LOAD(VecI32, panel + j * SNN_VECTOR_BYTES);
+    SNN_UNROLL for (int i = 0; i < pairs; i++) {
+      int second = 2 * i + 1 < rows ? 2 * i + 1 : 2 * i;
+      VecI32 x = two_units(a + 2 * i * stride, a + second * stride);
+      SNN_UNROLL for (int j = 0; j < 2 * vectors; j++) square[i][j] = matrix8(square[i][j], x, w[j]);
+    }
+    panel += 2 * SNN_Q_VECTORS * SNN_VECTOR_BYTES;
+  }
+  SNN_UNROLL for (int i = 0; i < rows; i++) {
+    SNN_UNROLL for (int j = 0; j < vectors; j++) {
+      VecI32 left = square[i / 2][2 * j], right = square[i / 2][2 * j + 1];
+      VecI32 row = i % 2 ? __builtin_shufflevector(left, right, 2, 3, 6, 7) : __builtin_shufflevector(left, right, 0, 1, 4, 5);
+      acc[i][j] = add_i32(acc[i][j], row);
+    }
+  }
+}
+
+#else
+
 /* 4 bytes of a converted row in every lane. */
 SNN_INLINE VecI32 splat_unit(const char *a) { return splat_i32(SNN_LOAD(int32_t, a)); }
 
@@ -43,6 +77,23 @@ SNN_INLINE VecI32 multiply_unit(VecI32 acc, VecI32 a, VecI32 w) {
   return add_i32(acc, madd_i16((VecI16)a, (VecI16)w));
 #endif
 }
+
+/* acc += a x panel. */
+SNN_INLINE void q_accumulate(const int rows, const int vectors, VecI32 acc[SNN_Q_ROWS][SNN_Q_VECTORS], const char *a, size_t stride,
+                             const char *panel, uint32_t depth) {
+  for (uint32_t k = 0; k < depth; k += Q_UNIT, a += 4) {
+    VecI32 w[SNN_Q_VECTORS];
+    prefetch_ahead(panel, vectors * SNN_VECTOR_BYTES);
+    SNN_UNROLL for (int j = 0; j < vectors; j++) w[j] = SNN_LOAD(VecI32, panel + j * SNN_VECTOR_BYTES);
+    SNN_UNROLL for (int i = 0; i < rows; i++) {
+      VecI32 x = splat_unit(a + i * stride);
+      SNN_UNROLL for (int j = 0; j < vectors; j++) acc[i][j] = multiply_unit(acc[i][j], x, w[j]);
+    }
+    panel += SNN_Q_VECTORS * SNN_VECTOR_BYTES;
+  }
+}
+
+#endif
 
 /* How accumulators leave: scaled by the short sequence, by the general one, or as they are (int32). */
 typedef enum { Q_SIMPLE, Q_ANY, Q_RAW } QMode;
@@ -94,17 +145,7 @@ SNN_INLINE void q_block(const int rows, const int vectors, const SnnQMatrix *m, 
     VecI32 start = splat_i32(m->row_factor ? (int32_t)((uint32_t)m->row_factor * (uint32_t)tile->row_sums[row0 + (uint32_t)i]) : 0);
     SNN_UNROLL for (int j = 0; j < vectors; j++) acc[i][j] = add_i32(start, load_i32(m->bias + n0 + j * SNN_LANES));
   }
-  for (uint32_t k = 0; k < m->k; k += Q_UNIT) {
-    VecI32 w[SNN_Q_VECTORS];
-    prefetch_ahead(panel, vectors * SNN_VECTOR_BYTES);
-    SNN_UNROLL for (int j = 0; j < vectors; j++) w[j] = SNN_LOAD(VecI32, panel + j * SNN_VECTOR_BYTES);
-    SNN_UNROLL for (int i = 0; i < rows; i++) {
-      VecI32 x = splat_unit(a + i * tile->a_stride);
-      SNN_UNROLL for (int j = 0; j < vectors; j++) acc[i][j] = multiply_unit(acc[i][j], x, w[j]);
-    }
-    panel += SNN_Q_VECTORS * SNN_VECTOR_BYTES;
-    a += 4;
-  }
+  q_accumulate(rows, vectors, acc, a, tile->a_stride, panel, m->k);
   char *out = (char *)tile->out + row0 * tile->out_stride;
   if (mode == Q_RAW) q_store_raw(rows, vectors, acc, out + n0 * sizeof(int32_t), tile->out_stride, m->n - n0);
   else q_store(rows, vectors, acc, r, narrow, mode == Q_SIMPLE, (uint8_t *)out + n0, tile->out_stride, n0, m->n - n0);
@@ -121,8 +162,14 @@ SNN_INLINE void q_blocks(const int height, const int vectors, const SnnQMatrix *
 }
 
 #define Q_CASE(height) case height: q_blocks(height, vectors, m, r, narrow, mode, tile, n0, panel); break
-/* The heights that a form of the kernel exists for: all of them for the form that matters, few for the others. */
-enum { Q_ALL = BLOCK_HEIGHTS(SNN_Q_ROWS), Q_FEW = BLOCK_HEIGHTS(SNN_Q_ROWS) & (1 << 1 | 1 << 4 | 1 << 8 | 1 << 12) };
+/* The heights that a form of the kernel exists for: all of them for the form that matters (not so where a table shall be small), few for the
+ * others. */
+enum { Q_FEW = BLOCK_HEIGHTS(SNN_Q_ROWS) & (1 << 1 | 1 << 4 | 1 << 8 | 1 << 12) };
+#ifdef SNN_SMALL
+enum { Q_ALL = Q_FEW };
+#else
+enum { Q_ALL = BLOCK_HEIGHTS(SNN_Q_ROWS) };
+#endif
 
 SNN_INLINE void q_panel(const int vectors, const int heights, uint32_t height, const SnnQMatrix *m, const SnnRequant *r, const Narrow *narrow,
                         const QMode mode, const SnnTile *tile, uint32_t n0, const char *panel) {
@@ -137,7 +184,7 @@ SNN_INLINE void q_panel(const int vectors, const int heights, uint32_t height, c
 #endif
     default: break;
   }
-  if (heights != Q_ALL) return;
+  if (heights == Q_FEW) return;
   switch (height) {
     Q_CASE(2);
     Q_CASE(3);
@@ -156,10 +203,12 @@ static void q_panel_simple(const SnnQMatrix *m, const SnnRequant *r, const Narro
                            const char *panel) {
   q_panel(SNN_Q_VECTORS, Q_ALL, height, m, r, n, Q_SIMPLE, tile, n0, panel);
 }
+#ifdef SNN_WIDE
 static void q_panel_narrow(const SnnQMatrix *m, const SnnRequant *r, const Narrow *n, const SnnTile *tile, uint32_t height, uint32_t n0,
                            const char *panel) {
   q_panel(1, Q_FEW, height, m, r, n, Q_SIMPLE, tile, n0, panel);
 }
+#endif
 static void q_panel_any(const SnnQMatrix *m, const SnnRequant *r, const Narrow *n, const SnnTile *tile, uint32_t height, uint32_t n0,
                         const char *panel) {
   q_panel(SNN_Q_VECTORS, Q_FEW, height, m, r, n, Q_ANY, tile, n0, panel);
@@ -179,9 +228,17 @@ static void q_multiply(const SnnQMatrix *m, const SnnRequant *r, const SnnTile *
   Narrow narrow = make_narrow(r->is_signed, r->zero_point, r->lo, r->hi);
   bool simple = m->bounded && r->plain;
   for (uint32_t n0 = 0; n0 < m->n; n0 += SNN_Q_COLUMNS, panel += panel_bytes) {
-    if (!simple) q_panel_any(m, r, &narrow, tile, few, n0, panel);
-    else if (m->n - n0 <= SNN_LANES) q_panel_narrow(m, r, &narrow, tile, few, n0, panel);
-    else q_panel_simple(m, r, &narrow, tile, all, n0, panel);
+    if (!simple) {
+      q_panel_any(m, r, &narrow, tile, few, n0, panel);
+      continue;
+    }
+#ifdef SNN_WIDE
+    if (m->n - n0 <= SNN_LANES) {
+      q_panel_narrow(m, r, &narrow, tile, few, n0, panel);
+      continue;
+    }
+#endif
+    q_panel_simple(m, r, &narrow, tile, all, n0, panel);
   }
 }
 

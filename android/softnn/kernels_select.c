@@ -44,15 +44,17 @@ static bool runs(const SnnKernels *kernels) {
 static const SnnKernels *const tables[] = {&snn_kernels_avx512, &snn_kernels_avxvnni, &snn_kernels_avx2,
                                            &snn_kernels_baseline}; /* best first */
 #elif defined(__aarch64__)
-extern const SnnKernels snn_kernels_dotprod;
+extern const SnnKernels snn_kernels_dotprod, snn_kernels_i8mm;
 unsigned long getauxval(unsigned long type); /* of every Linux C library; its header is not everywhere */
 
 static bool runs(const SnnKernels *kernels) {
-  enum { AT_HWCAP_TYPE = 16, HWCAP_DOT_PRODUCT = 1 << 20 };
-  return kernels == &snn_kernels_baseline || (getauxval(AT_HWCAP_TYPE) & HWCAP_DOT_PRODUCT) != 0;
+  enum { AT_HWCAP_TYPE = 16, AT_HWCAP2_TYPE = 26, HWCAP_DOT_PRODUCT = 1 << 20, HWCAP2_MATRIX_PRODUCT = 1 << 13 };
+  bool dotprod = (getauxval(AT_HWCAP_TYPE) & HWCAP_DOT_PRODUCT) != 0, i8mm = (getauxval(AT_HWCAP2_TYPE) & HWCAP2_MATRIX_PRODUCT) != 0;
+  if (kernels == &snn_kernels_i8mm) return dotprod && i8mm;
+  return kernels == &snn_kernels_baseline || dotprod;
 }
 
-static const SnnKernels *const tables[] = {&snn_kernels_dotprod, &snn_kernels_baseline};
+static const SnnKernels *const tables[] = {&snn_kernels_i8mm, &snn_kernels_dotprod, &snn_kernels_baseline}; /* best first */
 #else
 static bool runs(const SnnKernels *kernels) { return kernels != NULL; }
 static const SnnKernels *const tables[] = {&snn_kernels_baseline};

@@ -17,6 +17,7 @@ from .operation import FORMS, run, scalar, tensor
 #: Tables of kernels (android/softnn/kernels_select.c), with the flag of /proc/cpuinfo that each needs.
 KERNELS = {
     "baseline": "", "avx2": " avx2", "avxvnni": " avx_vnni", "avx512vnni": " avx512_vnni", "dotprod": " asimddp",
+    "i8mm": " i8mm",
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from nnapi_toolkit.android.toolchain import compiler, host_target
 SOFTNN = Path(__file__).parents[2] / "android" / "softnn"
 #: What qemu plays, and the tables that run there.
 ARM64 = {
-    "max": ["baseline", "dotprod"],
+    "max": ["baseline", "dotprod", "i8mm"],
     "neoverse-n1": ["baseline", "dotprod"],
     "cortex-a53": ["baseline"],
 }
