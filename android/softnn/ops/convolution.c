@@ -6,6 +6,7 @@
  */
 #include "convolution.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "../numeric.h"
@@ -14,6 +15,8 @@
 static const SnnWindowKind conv_kind = {.tensors = 3, .dilation = true};
 static const SnnWindowKind grouped_kind = {.tensors = 3, .extras = 1, .nchw_required = true};
 static const SnnWindowKind transposed_kind = {.tensors = 3, .output_shape = true, .nchw_required = true};
+
+enum { PLACES = 32 }; /* working memories for threads, at most: bits of an unsigned int */
 
 typedef struct {
   SnnWindow window;
@@ -219,7 +222,7 @@ static int finish(SnnNode *node, Conv *conv) {
   SNN_TRY(snn_set_image(node, &conv->window, channels));
   conv->phase_rows = conv->transposed ? smaller(y->stride, y->out) : 1;
   conv->phase_columns = conv->transposed ? smaller(x->stride, x->out) : 1;
-  conv->threads = snn_threads(node);
+  conv->threads = snn_threads(node) < PLACES ? snn_threads(node) : PLACES;
   SNN_TRY(plan_products(node, conv));
   return build(node, conv);
 }
@@ -272,9 +275,10 @@ typedef struct {
   const char *packed;
   size_t count, part;
   uint32_t part_columns;
+  atomic_uint taken; /* the threads' places in the working memory, as bits */
 } Job;
 
-/* The working memory of a part. */
+/* One part with its working memory. */
 typedef struct {
   const Job *job;
   char *tile, *converted;
@@ -372,13 +376,26 @@ static void run_positions(const Part *part, size_t begin, size_t end) {
   }
 }
 
+/* Should more than `threads` of us run at a time (another compilation may have brought more workers), the last ones wait for a place. */
+static uint32_t take_place(Job *job) {
+  for (uint32_t i = 0;; i = i + 1 < job->conv->threads ? i + 1 : 0) {
+    unsigned bit = 1u << i;
+    if (!(atomic_fetch_or_explicit(&job->taken, bit, memory_order_acquire) & bit)) return i;
+  }
+}
+
+static void leave_place(Job *job, uint32_t place) {
+  atomic_fetch_and_explicit(&job->taken, ~(1u << place), memory_order_release);
+}
+
 /* Parts [begin, end). */
 static void run_parts(void *arg, size_t begin, size_t end) {
-  const Job *job = arg;
+  Job *job = arg;
   const Conv *conv = job->conv;
+  uint32_t place = take_place(job);
+  char *tile = job->tiles + place * (conv->tile_bytes + conv->converted_bytes), *converted = tile + conv->tile_bytes;
+  size_t sums = snn_align(conv->tile_rows * sizeof(int32_t), 64);
   for (size_t i = begin; i < end; i++) {
-    char *tile = job->tiles + i * (conv->tile_bytes + conv->converted_bytes), *converted = tile + conv->tile_bytes;
-    size_t sums = snn_align(conv->tile_rows * sizeof(int32_t), 64);
     Part part = {job, tile, converted, (int32_t *)(void *)(converted + conv->converted_bytes - sums), 0, conv->group_out};
     size_t first = i * job->part, past = first + job->part;
     if (job->part_columns < conv->group_out) {
@@ -388,23 +405,29 @@ static void run_parts(void *arg, size_t begin, size_t end) {
     }
     run_positions(&part, first, past < job->count ? past : job->count);
   }
+  leave_place(job, place);
 }
 
-/* Cuts a phase into at most as many parts as there are threads, none of them too small to be worth one. */
+/* Cuts a phase into parts, several for each thread so that a slow one holds nobody up, but none too small to be worth it, nor less than a tile
+ * (each reads all weights). With few positions the output channels are shared instead. */
 static size_t cut(const Conv *conv, Job *job) {
-  enum { WORTH = 1 << 20 }; /* multiplications */
+  enum { WORTH = 1 << 20, FOR_EACH = 4 }; /* multiplications; parts */
   size_t height = conv->quantized ? conv->kernels->q_rows : conv->kernels->f_rows;
   size_t width = conv->quantized ? conv->kernels->q_columns : conv->kernels->f_columns;
-  uint64_t work = (uint64_t)job->count * job->phase.depth * conv->out.channels;
-  size_t parts = work / WORTH < conv->threads ? (size_t)(work / WORTH) + 1 : conv->threads;
+  uint64_t work = (uint64_t)job->count * job->phase.depth * conv->out.channels, worth = work / WORTH + 1;
+  size_t threads = worth < conv->threads ? (size_t)worth : conv->threads, many = threads * FOR_EACH;
+  size_t tiles = (job->count + conv->tile_rows - 1) / conv->tile_rows, parts = threads;
+  if (many > worth) many = (size_t)worth;
+  if (many > tiles) many = tiles;
+  if (parts < many) parts = many;
   job->part_columns = conv->group_out;
   job->part = job->count;
-  if (parts < 2) return 1;
+  if (threads < 2) return 1;
   if (job->count >= parts * height) {
     job->part = snn_align((job->count + parts - 1) / parts, height);
     return (job->count + job->part - 1) / job->part;
   }
-  job->part_columns = (uint32_t)snn_align((conv->group_out + parts - 1) / parts, width);
+  job->part_columns = (uint32_t)snn_align((conv->group_out + threads - 1) / threads, width);
   return (conv->group_out + job->part_columns - 1) / job->part_columns;
 }
 
@@ -413,6 +436,7 @@ static int execute(SnnNode *node) {
   char *scratch = node->scratch;
   Job job = {.conv = conv, .in = node->in[CONV_INPUT]->data, .out = node->out[0]->data, .tiles = scratch + conv->tiles_at};
   const char *packed = conv->packed;
+  atomic_init(&job.taken, 0);
   if (conv->window.nchw) {
     snn_nchw_to_nhwc(scratch + conv->nhwc_in, job.in, &conv->window.in, conv->element);
     job.in = scratch + conv->nhwc_in;
