@@ -125,8 +125,6 @@ void *snn_packed(SnnNode *node, uint32_t tag, size_t bytes, bool *fresh);
 /* Runs fn(arg, begin, end) over [0, count) in slices of `grain` at least (the last may be smaller), on several threads where the
  * settings allow it. Slices must not write to the same place; which thread takes which slice must not change the result. */
 void snn_parallel(SnnNode *node, size_t count, size_t grain, void (*fn)(void *arg, size_t begin, size_t end), void *arg);
-/* How many threads that may be; in prepare, too, where scratch for each is asked for. */
-uint32_t snn_threads(const SnnNode *node);
 /* The same for slices that need room of their own: `worker` is below snn_workers (1 without threads), which prepare asks for when it
  * sizes the scratch. Two slices at the same time have different workers. */
 typedef void (*SnnSliceFunction)(void *arg, uint32_t worker, size_t begin, size_t end);

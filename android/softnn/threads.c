@@ -157,8 +157,6 @@ static void run_plain(void *arg, uint32_t worker, size_t begin, size_t end) {
   plain->fn(plain->arg, begin, end);
 }
 
-uint32_t snn_threads(const SnnNode *node) { return node->context->instance->shared->threads; }
-
 void snn_parallel(SnnNode *node, size_t count, size_t grain, void (*fn)(void *arg, size_t begin, size_t end), void *arg) {
   Plain plain = {fn, arg};
   snn_parallel_by_worker(node, count, grain, run_plain, &plain);

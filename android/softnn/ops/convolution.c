@@ -6,7 +6,6 @@
  */
 #include "convolution.h"
 
-#include <stdatomic.h>
 #include <string.h>
 
 #include "../numeric.h"
@@ -15,8 +14,6 @@
 static const SnnWindowKind conv_kind = {.tensors = 3, .dilation = true};
 static const SnnWindowKind grouped_kind = {.tensors = 3, .extras = 1, .nchw_required = true};
 static const SnnWindowKind transposed_kind = {.tensors = 3, .output_shape = true, .nchw_required = true};
-
-enum { PLACES = 32 }; /* working memories for threads, at most: bits of an unsigned int */
 
 typedef struct {
   SnnWindow window;
@@ -222,7 +219,7 @@ static int finish(SnnNode *node, Conv *conv) {
   SNN_TRY(snn_set_image(node, &conv->window, channels));
   conv->phase_rows = conv->transposed ? smaller(y->stride, y->out) : 1;
   conv->phase_columns = conv->transposed ? smaller(x->stride, x->out) : 1;
-  conv->threads = snn_threads(node) < PLACES ? snn_threads(node) : PLACES;
+  conv->threads = snn_workers(node);
   SNN_TRY(plan_products(node, conv));
   return build(node, conv);
 }
@@ -275,7 +272,6 @@ typedef struct {
   const char *packed;
   size_t count, part;
   uint32_t part_columns;
-  atomic_uint taken; /* the threads' places in the working memory, as bits */
 } Job;
 
 /* One part with its working memory. */
@@ -376,24 +372,11 @@ static void run_positions(const Part *part, size_t begin, size_t end) {
   }
 }
 
-/* Should more than `threads` of us run at a time (another compilation may have brought more workers), the last ones wait for a place. */
-static uint32_t take_place(Job *job) {
-  for (uint32_t i = 0;; i = i + 1 < job->conv->threads ? i + 1 : 0) {
-    unsigned bit = 1u << i;
-    if (!(atomic_fetch_or_explicit(&job->taken, bit, memory_order_acquire) & bit)) return i;
-  }
-}
-
-static void leave_place(Job *job, uint32_t place) {
-  atomic_fetch_and_explicit(&job->taken, ~(1u << place), memory_order_release);
-}
-
 /* Parts [begin, end). */
-static void run_parts(void *arg, size_t begin, size_t end) {
+static void run_parts(void *arg, uint32_t worker, size_t begin, size_t end) {
   Job *job = arg;
   const Conv *conv = job->conv;
-  uint32_t place = take_place(job);
-  char *tile = job->tiles + place * (conv->tile_bytes + conv->converted_bytes), *converted = tile + conv->tile_bytes;
+  char *tile = job->tiles + worker * (conv->tile_bytes + conv->converted_bytes), *converted = tile + conv->tile_bytes;
   size_t sums = snn_align(conv->tile_rows * sizeof(int32_t), 64);
   for (size_t i = begin; i < end; i++) {
     Part part = {job, tile, converted, (int32_t *)(void *)(converted + conv->converted_bytes - sums), 0, conv->group_out};
@@ -405,7 +388,6 @@ static void run_parts(void *arg, size_t begin, size_t end) {
     }
     run_positions(&part, first, past < job->count ? past : job->count);
   }
-  leave_place(job, place);
 }
 
 /* Cuts a phase into parts, several for each thread so that a slow one holds nobody up, but none too small to be worth it, nor less than a tile
@@ -436,7 +418,6 @@ static int execute(SnnNode *node) {
   char *scratch = node->scratch;
   Job job = {.conv = conv, .in = node->in[CONV_INPUT]->data, .out = node->out[0]->data, .tiles = scratch + conv->tiles_at};
   const char *packed = conv->packed;
-  atomic_init(&job.taken, 0);
   if (conv->window.nchw) {
     snn_nchw_to_nhwc(scratch + conv->nhwc_in, job.in, &conv->window.in, conv->element);
     job.in = scratch + conv->nhwc_in;
@@ -450,7 +431,7 @@ static int execute(SnnNode *node) {
     job.phase = phase_of(conv, i);
     job.packed = packed + (size_t)i * conv->groups * conv->packed_step;
     job.count = (size_t)conv->out.batch * job.phase.y.steps.count * job.phase.x.steps.count;
-    if (job.count > 0) snn_parallel(node, cut(conv, &job), 1, run_parts, &job);
+    if (job.count > 0) snn_parallel_by_worker(node, cut(conv, &job), 1, run_parts, &job);
   }
   if (conv->window.nchw) snn_nhwc_to_nchw(node->out[0]->data, job.out, &conv->out, conv->element);
   return SNN_OK;

@@ -51,7 +51,7 @@ static int plan_scratch(SnnNode *node, Depthwise *dw, size_t packed_bytes) {
   dw->zeros = at;
   at += snn_align(dw->line, 64);
   dw->pointers = at;
-  dw->threads = snn_threads(node);
+  dw->threads = snn_workers(node);
   snn_scratch(node, at + dw->threads * dw->listed * sizeof(char *));
   return SNN_OK;
 }

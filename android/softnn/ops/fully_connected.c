@@ -157,7 +157,7 @@ static void run_parts(void *arg, size_t begin, size_t end) {
 static void share_units(SnnNode *node, Job *job) {
   enum { WORTH = 1 << 18 }; /* multiplications that are worth a thread */
   const FullyConnected *fc = job->fc;
-  uint32_t width = fc->quantized ? fc->kernels->q_columns : fc->kernels->f_columns, threads = snn_threads(node);
+  uint32_t width = fc->quantized ? fc->kernels->q_columns : fc->kernels->f_columns, threads = snn_workers(node);
   uint64_t work = (uint64_t)job->tile.rows * fc->units * fc->depth;
   size_t parts = work / WORTH < threads ? (size_t)(work / WORTH) + 1 : threads;
   job->part = (uint32_t)snn_align((fc->units + parts - 1) / parts, width);
