@@ -46,6 +46,11 @@ static inline int32_t snn_multiply(int32_t x, SnnMultiplier m) {
 }
 
 static inline int32_t snn_clamp(int32_t x, int32_t lo, int32_t hi) { return x < lo ? lo : x > hi ? hi : x; }
+/* x + zero point, clamped; x may be any number. */
+static inline int32_t snn_clamp_from(int32_t x, int32_t zero_point, int32_t lo, int32_t hi) {
+  int64_t sum = (int64_t)x + zero_point;
+  return sum < lo ? lo : sum > hi ? hi : (int32_t)sum;
+}
 /* NaN passes. */
 static inline float snn_clampf(float x, float lo, float hi) { return x < lo ? lo : x > hi ? hi : x; }
 

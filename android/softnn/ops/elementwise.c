@@ -96,7 +96,7 @@ PLAIN_ROW(min_i32, int32_t, y < x ? y : x)
 #undef AT
 
 static inline uint8_t finish(const Elementwise *e, int32_t raw) {
-  return (uint8_t)snn_clamp(snn_multiply(raw, e->output) + e->zero_point, e->low, e->high);
+  return (uint8_t)snn_clamp_from(snn_multiply(raw, e->output), e->zero_point, e->low, e->high);
 }
 
 /* SUB has its second table negated. */

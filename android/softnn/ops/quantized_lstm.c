@@ -404,7 +404,7 @@ static void full_step(const SnnNode *node, const Full *p, uint32_t batch, const 
   full_gate(node, p, O, batch, x, h, cell_out, gate[O]);
   for (uint32_t u = 0; u < p->cells; u++) {
     int32_t product = (int32_t)sigmoid16(gate[O][u]) * tanh16(cell_out[u], 15 + p->cell_shift);
-    hidden[u] = (int8_t)snn_clamp(snn_multiply(product, p->hidden) + p->hidden_offset, -128, 127);
+    hidden[u] = (int8_t)snn_clamp_from(snn_multiply(product, p->hidden), p->hidden_offset, -128, 127);
   }
   if (!p->projected) return;
   const int8_t *w = node->in[PROJECTION]->data;

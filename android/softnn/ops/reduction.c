@@ -169,8 +169,8 @@ static int mean_execute(SnnNode *node) {
   snn_quantized_limits(in->type, &lo, &hi);
   int32_t zero = (int32_t)r->reduced * in->zero_point;
   for (size_t i = 0; i < r->out_count; i++) {
-    int32_t mean = snn_multiply(sums[i] - zero, r->mean) + out->zero_point;
-    ((uint8_t *)out->data)[i] = (uint8_t)snn_clamp(mean, lo, hi);
+    int32_t mean = snn_multiply(sums[i] - zero, r->mean);
+    ((uint8_t *)out->data)[i] = (uint8_t)snn_clamp_from(mean, out->zero_point, lo, hi);
   }
   return SNN_OK;
 }
