@@ -87,7 +87,7 @@ static int prepare_rsqrt_table(SnnNode *node) {
   for (uint32_t byte = 0; byte < 256; byte++) {
     uint8_t stored = (uint8_t)byte;
     int32_t value = rsqrt_value(snn_load8(in->type, &stored, 0) - in->zero_point, output);
-    table[byte] = (uint8_t)snn_clamp(value + out->zero_point, lo, hi);
+    table[byte] = (uint8_t)snn_clamp_from(value, out->zero_point, lo, hi);
   }
   return SNN_OK;
 }
