@@ -387,6 +387,9 @@ void snn_cache_store(ANeuralNetworksCompilation *compilation);
 /* threads.c: workers live as long as somebody holds the pool. */
 void snn_threads_retain(uint32_t threads);
 void snn_threads_release(uint32_t threads);
+/* Around an execution: between them workers are quick. */
+void snn_threads_begin(uint32_t threads);
+void snn_threads_end(uint32_t threads);
 
 /* packed.c */
 SnnPacked *snn_packed_add(SnnShared *shared, uint32_t step, uint32_t tag, size_t bytes, void *mapped);

@@ -217,8 +217,11 @@ static int run(ANeuralNetworksExecution *execution, SnnRun *run) {
   for (uint32_t i = 0; i < model->n_outputs; i++) run->outputs[i] = execution->outputs[i].a;
   SnnInstance *instance = snn_compilation_take(execution->compilation);
   if (instance == NULL) return ANEURALNETWORKS_OUT_OF_MEMORY;
+  uint32_t threads = execution->compilation->shared.threads;
   uint64_t start = snn_now();
+  snn_threads_begin(threads);
   int code = snn_instance_run(instance, run);
+  snn_threads_end(threads);
   execution->duration = snn_now() - start;
   snn_compilation_give(execution->compilation, instance);
   return code;

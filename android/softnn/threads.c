@@ -1,8 +1,8 @@
 /* The pool of threads behind snn_parallel.
  *
  * One job at a time: an execution that finds the pool busy computes alone. The caller works too; workers join a job while its gate is
- * open, and the caller waits only for those that did, so a worker that is slow to wake costs nothing. Workers wait for the next job
- * by futex, after a short look without.
+ * open, and the caller waits only for those that did, so a worker that is slow to wake costs nothing. Waking takes longer than many
+ * operations: while an execution is under way, workers look for its next job about a millisecond long before they sleep by futex.
  */
 #include "engine.h"
 
@@ -11,7 +11,8 @@
 
 #define MAX_WORKERS 63
 #define OPEN 0x80000000u
-#define LOOKS 2000
+#define AWAITED 0x40000000u
+#define LOOKS 20000
 
 typedef struct {
   pthread_t thread;
@@ -24,9 +25,11 @@ static struct {
   uint32_t holders, count_of_workers;
   Worker workers[MAX_WORKERS];
   atomic_uint stop;
+  atomic_uint executions; /* under way, of those that use threads */
+  atomic_uint sleepers;
   atomic_uint busy;  /* 1 while an execution has the pool */
   atomic_uint round; /* counts jobs; what workers wait on */
-  atomic_uint gate;  /* OPEN, and the number of workers inside */
+  atomic_uint gate;  /* OPEN, AWAITED by a sleeping caller, and the number of workers inside */
   /* the job; written while the gate is closed and nobody is inside */
   SnnSliceFunction fn;
   void *arg;
@@ -45,6 +48,17 @@ static void work(uint32_t worker) {
   }
 }
 
+/* Leaves the core to its other thread, or to a saving of power, for some ten nanoseconds. */
+static void breathe(void) {
+#if defined(__x86_64__) || defined(__i386__)
+  __asm__ volatile("pause");
+#elif defined(__aarch64__)
+  __asm__ volatile("isb"); /* `yield` does nothing on most */
+#else
+  __asm__ volatile("yield");
+#endif
+}
+
 static bool join_job(void) {
   unsigned gate = atomic_load_explicit(&pool.gate, memory_order_relaxed);
   while (gate & OPEN) {
@@ -53,19 +67,42 @@ static bool join_job(void) {
   return false;
 }
 
-static void leave_job(void) {
-  if (atomic_fetch_sub_explicit(&pool.gate, 1, memory_order_release) == 1) snn_wake_word(&pool.gate); /* closed, and the last one */
+/* Returns when no worker is inside. */
+static void close_gate(void) {
+  unsigned inside = atomic_fetch_and_explicit(&pool.gate, ~OPEN, memory_order_acquire) & ~OPEN;
+  for (int look = 0; inside != 0 && look < LOOKS; look++) {
+    breathe();
+    inside = atomic_load_explicit(&pool.gate, memory_order_acquire);
+  }
+  if (inside == 0) return;
+  inside = atomic_fetch_or_explicit(&pool.gate, AWAITED, memory_order_acquire) | AWAITED;
+  while (inside != AWAITED) {
+    snn_wait_word(&pool.gate, inside, SNN_NEVER);
+    inside = atomic_load_explicit(&pool.gate, memory_order_acquire);
+  }
 }
 
-/* The round after `seen`; the pool is to stop when it has not changed on return. */
+static void leave_job(void) {
+  if (atomic_fetch_sub_explicit(&pool.gate, 1, memory_order_release) == (AWAITED | 1)) snn_wake_word(&pool.gate);
+}
+
+/* The round after `seen`. */
 static unsigned await_round(unsigned seen) {
-  for (int look = 0; look < LOOKS; look++) {
-    unsigned round = atomic_load_explicit(&pool.round, memory_order_acquire);
-    if (round != seen) return round;
+  unsigned round = atomic_load_explicit(&pool.round, memory_order_acquire);
+  for (int look = 0; round == seen && look < LOOKS && atomic_load_explicit(&pool.executions, memory_order_relaxed) != 0; look++) {
+    breathe();
+    round = atomic_load_explicit(&pool.round, memory_order_acquire);
   }
-  unsigned round;
-  while ((round = atomic_load_explicit(&pool.round, memory_order_acquire)) == seen) snn_wait_word(&pool.round, seen, SNN_NEVER);
+  if (round != seen) return round;
+  atomic_fetch_add(&pool.sleepers, 1);
+  while ((round = atomic_load(&pool.round)) == seen) snn_wait_word(&pool.round, seen, SNN_NEVER);
+  atomic_fetch_sub(&pool.sleepers, 1);
   return round;
+}
+
+static void next_round(void) {
+  atomic_fetch_add(&pool.round, 1);
+  if (atomic_load(&pool.sleepers) != 0) snn_wake_word(&pool.round); /* who counts itself later sees the new round */
 }
 
 static void *worker_main(void *argument) {
@@ -101,12 +138,19 @@ void snn_threads_release(uint32_t threads) {
   snn_lock(&pool.lock);
   if (--pool.holders == 0) { /* no compilation, so no execution: no job */
     atomic_store_explicit(&pool.stop, 1, memory_order_release);
-    atomic_fetch_add_explicit(&pool.round, 1, memory_order_release);
-    snn_wake_word(&pool.round);
+    next_round();
     for (; pool.count_of_workers > 0; pool.count_of_workers--) pthread_join(pool.workers[pool.count_of_workers - 1].thread, NULL);
     atomic_store_explicit(&pool.stop, 0, memory_order_release);
   }
   snn_unlock(&pool.lock);
+}
+
+void snn_threads_begin(uint32_t threads) {
+  if (threads >= 2) atomic_fetch_add_explicit(&pool.executions, 1, memory_order_relaxed);
+}
+
+void snn_threads_end(uint32_t threads) {
+  if (threads >= 2) atomic_fetch_sub_explicit(&pool.executions, 1, memory_order_relaxed);
 }
 
 /* Four slices a thread even out unequal speed. */
@@ -134,14 +178,9 @@ void snn_parallel_by_worker(SnnNode *node, size_t count, size_t grain, SnnSliceF
   pool.workers_wanted = threads;
   atomic_store_explicit(&pool.next, 0, memory_order_relaxed);
   atomic_store_explicit(&pool.gate, OPEN, memory_order_release);
-  atomic_fetch_add_explicit(&pool.round, 1, memory_order_release);
-  snn_wake_word(&pool.round);
+  next_round();
   work(0);
-  unsigned inside = atomic_fetch_and_explicit(&pool.gate, ~OPEN, memory_order_acquire) & ~OPEN;
-  while (inside != 0) {
-    snn_wait_word(&pool.gate, inside, SNN_NEVER);
-    inside = atomic_load_explicit(&pool.gate, memory_order_acquire);
-  }
+  close_gate();
   atomic_store_explicit(&pool.busy, 0, memory_order_release);
 }
 
