@@ -5,8 +5,7 @@
     constant-folding           what depends on constants and shapes only is computed while planning
 
 and those of `RULES`, which stand in for an operator's own rule. A rewrite is `exact` when quantised and integer results
-are the same bit for bit, and float results differ by rounding only. Others are used on request, with one exception: results of
-FULLY_CONNECTED as a convolution may be one step apart where a sum lies next to a tie, as those of TFLite's own kernels are.
+are the same bit for bit, and float results differ by rounding only. Others are used on request (`--allow-inexact`).
 """
 
 from __future__ import annotations
@@ -53,12 +52,9 @@ SUMMARIES: dict[str, str] = {
     **{rewrite.name: rewrite.summary for rewrite in RULES},
 }
 
-#: Not exact, and used all the same: the CPU would be the only other place for large classifiers.
-TOLERATED: frozenset[str] = frozenset({"fully-connected-as-convolution"})
-
 #: Used unless switched off.
 DEFAULT: frozenset[str] = frozenset(
-    {INT8_AS_UINT8, DEQUANTIZED_WEIGHTS, CONSTANT_FOLDING, *TOLERATED, *(r.name for r in RULES if r.exact)}
+    {INT8_AS_UINT8, DEQUANTIZED_WEIGHTS, CONSTANT_FOLDING, *(r.name for r in RULES if r.exact)}
 )
 
 #: All of them.

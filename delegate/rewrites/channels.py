@@ -1,7 +1,8 @@
 """FULLY_CONNECTED with a scale for each unit, which NNAPI's has not: unit by unit, or as a convolution, which has.
 
-LiteRT and NNAPI both scale the sums of FULLY_CONNECTED in double and round once; convolutions round twice, and so may be one
-step apart.
+LiteRT scales the sums of FULLY_CONNECTED in double and rounds once; convolutions round twice, and are one step apart for about
+one sum in 600. One operation for each unit is exact, and all arithmetic stays in 8 bits; a convolution is a single operation, which
+suits a phone's accelerator better, and is used where inexact rewrites are allowed.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from nnapi_toolkit.schema.enums import TensorType
 if TYPE_CHECKING:
     from nnapi_toolkit.delegate.program import ProgramBuilder
 
-#: Most units that are computed one by one.
-MOST = 64
+#: Above so many units, the convolution goes first where it is allowed.
+FEW = 64
+_AS_CONVOLUTION = "fully-connected-as-convolution"
 
 
 def _check(case: Case) -> tuple[float, ...]:
@@ -66,7 +68,8 @@ def _deliver(builder: ProgramBuilder, result: int, target: int) -> None:
 def _unit_rule(case: Case) -> None:
     scales = _check(case)
     x, weights, bias, out = fully_connected.operands(case)
-    case.need(len(scales) <= MOST, "operand-shape", weights, f"{len(scales)} units", f"at most {MOST} units")
+    if case.level >= 3 and _AS_CONVOLUTION in case.target.rewrites:
+        case.need(len(scales) <= FEW, "operand-shape", weights, f"{len(scales)} units", f"at most {FEW} units, more as a convolution")
     case.operation("FULLY_CONNECTED", x, any_rank=True)
     case.operation("CONCATENATION", out, any_rank=True)
     if bias is not None:
@@ -138,15 +141,15 @@ REWRITES = (
     Rewrite(
         "fully-connected-by-unit",
         ("FULLY_CONNECTED",),
-        f"FULLY_CONNECTED with a scale for each of up to {MOST} units as one for each unit, and CONCATENATION",
+        "FULLY_CONNECTED with per-channel weights as one for each unit, and CONCATENATION",
         True,
         _unit_rule,
         _lower_units,
     ),
     Rewrite(
-        "fully-connected-as-convolution",
+        _AS_CONVOLUTION,
         ("FULLY_CONNECTED",),
-        "FULLY_CONNECTED with per-channel weights as a 1x1 CONV_2D: at most one step apart near ties (feature level 3)",
+        "FULLY_CONNECTED with per-channel weights as a 1x1 CONV_2D: a step apart near ties, so on request (feature level 3)",
         False,
         _convolution_rule,
         _lower_convolution,

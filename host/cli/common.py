@@ -54,6 +54,9 @@ def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option("--no-rewrites", is_flag=True, help="Delegate nodes only as they stand."),
             click.option(
+                "--allow-inexact", is_flag=True, help="Also rewrites whose results may be a quantised step or some ULP apart."
+            ),
+            click.option(
                 "--include",
                 metavar="NODES",
                 default=None,
@@ -69,7 +72,7 @@ def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 #: The parameters that `plan_options` adds.
-PLAN_PARAMETERS = ("strategy", "max_partitions", "min_nodes", "no_rewrites", "include", "exclude")
+PLAN_PARAMETERS = ("strategy", "max_partitions", "min_nodes", "no_rewrites", "allow_inexact", "include", "exclude")
 
 
 def make_plan_options(given: Mapping[str, Any]) -> PlanOptions:
@@ -79,9 +82,13 @@ def make_plan_options(given: Mapping[str, Any]) -> PlanOptions:
         click.BadParameter: A list of nodes that names none.
     """
     from nnapi_toolkit.delegate.partition import PlanOptions
+    from nnapi_toolkit.delegate.rewrites import ALL
     from nnapi_toolkit.delegate.selection import NodeSelection
 
-    values: dict[str, Any] = {"strategy": given["strategy"], "rewrites": not given["no_rewrites"]}
+    if given["no_rewrites"] and given["allow_inexact"]:
+        raise click.UsageError("--no-rewrites and --allow-inexact exclude each other; give one of them.")
+    rewrites = ALL if given["allow_inexact"] else not given["no_rewrites"]
+    values: dict[str, Any] = {"strategy": given["strategy"], "rewrites": rewrites}
     for name in ("max_partitions", "min_nodes"):
         if given[name] is not None:
             values[name] = given[name]

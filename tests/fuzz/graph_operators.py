@@ -23,8 +23,6 @@ from tests.fuzz.graph_builder import (
 REAL = ("float32", "int8", "uint8")
 NUMBERS = (*REAL, "int32")
 ANY = (*NUMBERS, "bool")
-#: An error that only says that results may round differently.
-TINY = 1e-9
 PADDINGS = (Padding.SAME, Padding.VALID)
 Maker = Callable[[GraphBuilder], object]
 MAKERS: dict[str, Maker] = {}
@@ -33,8 +31,6 @@ MAKERS: dict[str, Maker] = {}
 KNOWN_GAPS: dict[str, str] = {
     "LOCAL_RESPONSE_NORMALIZATION": "LiteRT's reference kernel, and so ours, leaves the last channel out of each window; NNAPI does not",
     "nodes of constants alone": "a partition without inputs fails in ANeuralNetworksModel_identifyInputsAndOutputs (UNEXPECTED_NULL)",
-    "FULLY_CONNECTED: int8 weights with scales by channel": "drawn, but one step apart is allowed: NNAPI has only CONV_2D for "
-    "them, which rounds twice where LiteRT's FULLY_CONNECTED rounds once",
 }
 
 
@@ -285,10 +281,10 @@ def _windows(g: GraphBuilder, x: Value, kernel: Sequence[int], stride: Sequence[
 
 
 def _product(g: GraphBuilder, op: str, inputs: Sequence[Value | None], shape: Sequence[int], bound: float, gain: float, x: Value,
-             version: int, apart: float = 0.0, **options: object) -> None:  # fmt: skip
+             version: int, **options: object) -> None:  # fmt: skip
     """Adds a node that sums products; quantised results cover a part of what is possible, as in real models."""
     spec = g.quantization(x.kind, bound, 0.15, 0.6) if x.kind in QUANTIZED else None
-    g.emit(op, inputs, shape, x.kind, bound, gain * x.error + apart, CONVOLUTION, spec, version=version, **options)
+    g.emit(op, inputs, shape, x.kind, bound, gain * x.error, CONVOLUTION, spec, version=version, **options)
 
 
 @maker("CONV_2D", "DEPTHWISE_CONV_2D")
@@ -358,8 +354,7 @@ def _fully_connected(g: GraphBuilder, op: str) -> None:
     shape = (*x.shape[:-1], units) if keep else (x.count // depth, units)
     gain = _gain(weights, 0)
     bound = gain * x.bound + (bias.bound if bias else 0)
-    apart = TINY if weights.scales else 0.0  # see KNOWN_GAPS
-    _product(g, op, [x, weights, bias], shape, bound, gain, x, 5, apart, keep_num_dims=keep, **g.fused())
+    _product(g, op, [x, weights, bias], shape, bound, gain, x, 5, keep_num_dims=keep, **g.fused())
 
 
 @maker("BATCH_MATMUL")

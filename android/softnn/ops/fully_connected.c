@@ -17,6 +17,7 @@ typedef struct {
   int32_t zero_point, low, high;
   float lo, hi;
   const void *packed; /* NULL while the weights are not constant */
+  bool dot;           /* quantised, one unit: a panel would be mostly padding, so the weights are used where they lie */
   size_t converted_at, sums_at, products_at; /* in the scratch memory, after the packed weights */
 } FullyConnected;
 
@@ -57,14 +58,22 @@ static int read_fuse(SnnNode *node, FullyConnected *fc) {
   return snn_fused_range(node, fuse, out, &fc->low, &fc->high);
 }
 
+static int keep(SnnNode *node, const FullyConnected *fc) {
+  FullyConnected *params = snn_params(node, sizeof *params);
+  if (params == NULL) return SNN_NO_MEMORY;
+  *params = *fc;
+  return SNN_OK;
+}
+
 /* Sizes of scratch, the parameters, packed weights. */
 static int build(SnnNode *node, FullyConnected *fc) {
   bool constant = snn_weights_constant(node);
   size_t packed_bytes;
+  SNN_TRY(read_fuse(node, fc));
+  if (fc->dot) return keep(node, fc);
   bool fits = fc->quantized ? snn_qmatrix_bytes(fc->kernels, fc->units, fc->depth, &packed_bytes)
                             : snn_fmatrix_bytes(fc->kernels, fc->units, fc->depth, &packed_bytes);
   SNN_CHECK(node, fits && packed_bytes < SIZE_MAX / 4, "the weights are too large");
-  SNN_TRY(read_fuse(node, fc));
   fc->converted_at = constant ? 0 : packed_bytes;
   fc->sums_at = fc->converted_at + (fc->quantized ? snn_align(fc->tile_rows * snn_converted_bytes(fc->kernels, fc->depth), 64) : 0);
   fc->products_at = fc->sums_at + snn_align(fc->tile_rows * sizeof(int32_t), 64);
@@ -76,10 +85,7 @@ static int build(SnnNode *node, FullyConnected *fc) {
     if (fresh) pack(node, fc, packed);
     fc->packed = packed;
   }
-  FullyConnected *params = snn_params(node, sizeof *params);
-  if (params == NULL) return SNN_NO_MEMORY;
-  *params = *fc;
-  return SNN_OK;
+  return keep(node, fc);
 }
 
 static int prepare(SnnNode *node) {
@@ -99,6 +105,7 @@ static int prepare(SnnNode *node) {
     SNN_CHECK(node, difference <= 1e-6 * fmin(product, (double)bias->scale), "bias scale %.9g is not input scale * weight scale = %.9g",
               (double)bias->scale, product);
   }
+  fc.dot = fc.quantized && units == 1;
   fc.tile_rows = fc.batch < 4 * fc.kernels->q_rows ? fc.batch : 4 * fc.kernels->q_rows;
   if (fc.tile_rows == 0) fc.tile_rows = 1;
   SNN_CHECK(node, depth <= UINT32_MAX / 16 / fc.tile_rows && units <= UINT32_MAX / 16 / fc.tile_rows, "the weights are too large");
@@ -179,9 +186,35 @@ static void execute_quantized(SnnNode *node, const FullyConnected *fc, const voi
   }
 }
 
+/* Wraps where the sum leaves 32 bits, as all kernels do. */
+static int32_t dot(const uint8_t *x, SnnStored x_form, const uint8_t *w, SnnStored w_form, uint32_t depth) {
+  uint8_t x_flip = x_form.is_signed ? 0x80 : 0, w_flip = w_form.is_signed ? 0x80 : 0;
+  int16_t x_zero = (int16_t)(x_form.zero_point + x_flip), w_zero = (int16_t)(w_form.zero_point + w_flip);
+  uint32_t sum = 0;
+  for (uint32_t i = 0; i < depth; i++) {
+    int16_t a = (int16_t)((uint8_t)(x[i] ^ x_flip) - x_zero), b = (int16_t)((uint8_t)(w[i] ^ w_flip) - w_zero);
+    sum += (uint32_t)((int32_t)a * b);
+  }
+  return (int32_t)sum;
+}
+
+static void execute_dot(SnnNode *node, const FullyConnected *fc) {
+  const uint8_t *in = node->in[INPUT]->data, *weights = node->in[WEIGHTS]->data;
+  uint8_t *out = node->out[0]->data;
+  int32_t bias = *(const int32_t *)node->in[BIAS]->data;
+  for (uint32_t row = 0; row < fc->batch; row++) {
+    int32_t sum = dot(in + (size_t)row * fc->depth, fc->in_form, weights, fc->weight_form, fc->depth);
+    out[row] = finish(fc, (int32_t)((uint32_t)sum + (uint32_t)bias));
+  }
+}
+
 static int execute(SnnNode *node) {
   const FullyConnected *fc = node->params;
   const void *packed = fc->packed;
+  if (fc->dot) {
+    execute_dot(node, fc);
+    return SNN_OK;
+  }
   if (packed == NULL) {
     pack(node, fc, node->scratch);
     packed = node->scratch;
