@@ -69,7 +69,7 @@ def _unit_rule(case: Case) -> None:
     scales = _check(case)
     x, weights, bias, out = fully_connected.operands(case)
     if case.level >= 3 and _AS_CONVOLUTION in case.target.rewrites:
-        case.need(len(scales) <= FEW, "operand-shape", weights, f"{len(scales)} units", f"at most {FEW} units, more as a convolution")
+        case.need(len(scales) <= FEW, "operand-shape", weights, f"{len(scales)} units", f"{FEW} units, more as a convolution")
     case.operation("FULLY_CONNECTED", x, any_rank=True)
     case.operation("CONCATENATION", out, any_rank=True)
     if bias is not None:
