@@ -99,6 +99,7 @@ int snn_compilation_finish(ANeuralNetworksCompilation *compilation) {
   uint64_t deadline = snn_deadline(compilation->timeout);
   int code = check_devices(compilation);
   if (code != 0) return code;
+  compilation->shared.fast_floats = compilation->preference == ANEURALNETWORKS_PREFER_SUSTAINED_SPEED;
   if (compilation->cache_directory != NULL) snn_cache_load(compilation);
   code = prepare(compilation);
   if (code != 0) return code;

@@ -285,6 +285,7 @@ typedef struct {
   SnnLock lock; /* guards the list */
   SnnPacked *first;
   uint32_t threads; /* that may compute one execution */
+  bool fast_floats; /* sums of float32 may round otherwise than TFLite's */
 } SnnShared;
 
 /* What is known of an input or wanted of an output, and where its bytes are. */

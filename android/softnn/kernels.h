@@ -151,12 +151,9 @@ typedef struct {
 
 /* The best table for this machine. snn_kernels_find: the one called `name`, NULL when it is unknown or cannot run here (for tests). */
 const SnnKernels *snn_kernels(void);
-/* Index into the float kernels: 1 where the model allows relaxed computation (or SOFTNN_FLOAT=fused is set). */
-int snn_float_kernel(const SnnNode *node);
-/* to[i] = table[from[i]] (256 bytes), in place or not. */
-void snn_table_lookup(const uint8_t *table, const uint8_t *from, uint8_t *to, size_t count);
 const SnnKernels *snn_kernels_find(const char *name);
-/* Index into the float kernels: 1 where the model allows relaxed computation (or SOFTNN_FLOAT=fused is set). */
+/* Index into the float kernels: 1 where the model allows relaxed computation, or sustained speed is preferred (or SOFTNN_FLOAT=fused is set).
+ * Prepare only. */
 int snn_float_kernel(const SnnNode *node);
 /* to[i] = table[from[i]] (256 bytes), in place or not. */
 void snn_table_lookup(const uint8_t *table, const uint8_t *from, uint8_t *to, size_t count);

@@ -83,7 +83,7 @@ const SnnKernels *snn_kernels(void) {
 }
 
 int snn_float_kernel(const SnnNode *node) {
-  if (node->context != NULL && node->context->model != NULL && node->context->model->relaxed) return 1;
+  if (node->context->model->relaxed || node->context->instance->shared->fast_floats) return 1;
   const char *way = getenv("SOFTNN_FLOAT");
   return way != NULL && strcmp(way, "fused") == 0;
 }

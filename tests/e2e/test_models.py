@@ -49,6 +49,18 @@ def test_every_level_in_process(name: str, level: int) -> None:
         assert_equal_to_golden(name, session, cases=1)
 
 
+@pytest.mark.parametrize("name", [n for n in VISION if n.endswith("_float")])
+def test_sustained_speed(name: str) -> None:
+    """Fused multiply-adds stay within the same bound of the reference; they are what relaxed computation uses."""
+    golden = Golden(name)
+    with Session(model_path(name), "local", SessionOptions(preference="sustained-speed")) as session:
+        assert_equal_to_golden(name, session)
+        results = session.run(golden.inputs(0))
+    with Session(model_path(name), "local", SessionOptions(allow_fp16=True)) as session:
+        for result, relaxed in zip(results, session.run(golden.inputs(0)), strict=True):
+            np.testing.assert_array_equal(result, relaxed)
+
+
 @pytest.mark.parametrize(
     "name", [n for n in ("mobilenet_v2_10_224_int8", "mobilenet_v1_025_128_uint8io") if n in VISION]
 )
