@@ -385,9 +385,10 @@ class ProgramBuilder:
         return self.constant(np.array(values, np.int32).reshape(-1, columns), OperandCode.TENSOR_INT32)
 
     def omitted(self, code: OperandCode, rank: int = 1) -> int:
-        """An optional operand without a value."""
+        """An optional operand without a value (a quantised one still needs a scale)."""
         dims = () if code in SCALARS else (0,) * rank
-        return self._add(ProgramOperand(code, dims, source=wire.ValueSource.OMITTED))
+        scale = 1.0 if code in (OperandCode.TENSOR_QUANT8_SYMM, OperandCode.TENSOR_QUANT16_SYMM) else 0.0
+        return self._add(ProgramOperand(code, dims, scale, source=wire.ValueSource.OMITTED))
 
     def temporary(
         self, code: OperandCode, shape: Sequence[int], scale: float = 0.0, zero_point: int = 0, tensor: int = -1

@@ -338,8 +338,9 @@ def _range(node: Node, inputs: Inputs) -> tuple[Shape, ...] | None:
 
 
 def _recurrent(node: Node, inputs: Inputs) -> tuple[Shape, ...] | None:
-    if "LSTM" in node.name and len(inputs) < 20:
-        return None  # the basic kernel
+    if "LSTM" in node.name and len(inputs) < 20:  # the basic kernel: activation, state, two working memories
+        (rows, width), depth = _need(inputs, 0).shape, _need(inputs, 1).shape[-1]
+        return ((rows, depth), (rows, depth), (rows, width + depth), (rows, 4 * depth))[: len(node.operator.outputs)]
     x, state = _need(inputs, 0).shape, _need(inputs, 18 if "LSTM" in node.name else 4).shape
     return ((*x[:-1], state[-1]),)
 

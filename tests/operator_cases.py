@@ -12,13 +12,13 @@ from nnapi_toolkit.schema.enums import (
     ActivationFunctionType,
     FullyConnectedOptionsWeightsFormat,
     LSHProjectionType,
-    LSTMKernelType,
     MirrorPadMode,
     Padding,
     TensorType,
 )
 
-from tests.differential.litert import T, floats, integers, rng
+from tests import recurrent_cases
+from tests.differential.litert import T, floats, integers, rng, single
 
 Array = np.ndarray
 SAME, VALID = Padding.SAME, Padding.VALID
@@ -39,6 +39,7 @@ class OperatorCase:
         note: Tells variants of one operator and kind apart.
         relative: Tolerance of float results, relative to the largest of them.
         runs: How often it runs in a row (state).
+        results: How many of the outputs are results of the model; None: all.
     """
 
     op: str
@@ -52,11 +53,19 @@ class OperatorCase:
     relative: float = 2e-6
     runs: int = 1
     intermediates: Sequence[T] = ()
+    results: int | None = None
 
     @property
     def name(self) -> str:
         """For test ids."""
         return "-".join(filter(None, (self.op, self.kind, self.note)))
+
+    def model(self, inputs: Sequence[T | None] | None = None) -> tuple[bytes, list[Array]]:
+        """The model, with other inputs if given, and the values of its inputs."""
+        return single(
+            self.op, self.inputs if inputs is None else inputs, self.outputs, version=self.version, custom=self.custom,
+            intermediates=self.intermediates, results=self.results, **self.options,
+        )  # fmt: skip
 
 
 CASES: list[OperatorCase] = []
@@ -65,7 +74,7 @@ _QUANTIZED = {"uint8": np.uint8, "int8": np.int8}
 
 def case(op: str, kind: str, inputs: Sequence[T | None], outputs: Sequence[T], **more: Any) -> None:
     """Adds a case; unknown keywords are options of the operator."""
-    known = {k: more.pop(k) for k in ("version", "custom", "note", "relative", "runs", "intermediates") if k in more}
+    known = {k: more.pop(k) for k in ("version", "custom", "note", "relative", "runs", "intermediates", "results") if k in more}
     CASES.append(OperatorCase(op, kind, inputs, outputs, more, **known))
 
 
@@ -459,67 +468,6 @@ def _lookups() -> None:
          [result("float32", (2, 4, 6))], relative=1e-5, note="constant")
 
 
-# -- recurrent ------------------------------------------------------------------------------------------------------
-
-
-def _state(shape: Sequence[int], kind: str = "float32") -> T:
-    return T(dtype=kind, shape=shape, variable=True)
-
-
-def _recurrent() -> None:
-    batch, features, units, outputs, steps = 2, 4, 5, 3, 6
-
-    def weight(*shape: int) -> T:
-        return T(floats(_seed("r", shape), shape, 0.4), const=True)
-
-    def lstm(x: T, layer_norm: bool, projected: bool, coupled: bool) -> list[T | None]:
-        size = outputs if projected else units
-        gates: list[T | None] = [None if coupled else weight(units, features), *(weight(units, features) for _ in range(3))]
-        recurrent: list[T | None] = [None if coupled else weight(units, size), *(weight(units, size) for _ in range(3))]
-        biases: list[T | None] = [None if coupled else weight(units), *(weight(units) for _ in range(3))]
-        projection: list[T | None] = [weight(outputs, units), weight(outputs)] if projected else [None, None]
-        states: list[T | None] = [_state((batch, size)), _state((batch, units))]
-        norms: list[T | None] = [None if coupled else weight(units), *(weight(units) for _ in range(3))] if layer_norm else []
-        return [x, *gates, *recurrent, None, None, None, *biases, *projection, *states, *norms]
-
-    tanh = ActivationFunctionType.TANH
-    full = {"fused_activation_function": tanh, "cell_clip": 5.0, "proj_clip": 0.0, "relative": 1e-5, "runs": 2}
-    row = T(floats(_seed("lstm"), (batch, features)))
-    case("LSTM", "float32", lstm(row, False, False, False), [result("float32", (batch, units))],
-         kernel_type=LSTMKernelType.FULL, **full)
-    case("LSTM", "float32", lstm(row, False, True, True), [result("float32", (batch, outputs))],
-         kernel_type=LSTMKernelType.FULL, **full, note="projected")
-    case("LSTM", "float32", lstm(row, True, False, False), [result("float32", (batch, units))],
-         kernel_type=LSTMKernelType.FULL, **full, note="layer-norm", version=2)
-    for time_major in (False, True):
-        shape = (steps, batch, features) if time_major else (batch, steps, features)
-        x = T(floats(_seed("seq", time_major), shape))
-        note = "time-major" if time_major else ""
-        case("UNIDIRECTIONAL_SEQUENCE_LSTM", "float32", lstm(x, False, False, False),
-             [result("float32", (*shape[:2], units))], time_major=time_major, **full, note=note)
-        rnn = [x, weight(units, features), weight(units, units), weight(units), _state((batch, units))]
-        case("UNIDIRECTIONAL_SEQUENCE_RNN", "float32", rnn, [result("float32", (*shape[:2], units))], time_major=time_major,
-             fused_activation_function=RELU, relative=1e-5, runs=2, note=note)
-    for time_major, merged in ((True, True), (True, False), (False, False)):
-        shape = (steps, batch, features) if time_major else (batch, steps, features)
-        x = T(floats(_seed("both", time_major), shape))
-        note = f"{'time-major' if time_major else 'batch-major'}-{'merged' if merged else 'two'}"
-        made = [result("float32", (*shape[:2], 2 * units))] if merged else [result("float32", (*shape[:2], units))] * 2
-        ways = [lstm(x, False, False, coupled)[1:] for coupled in (False, False)]
-        both = [x, *(w for way in ways for w in way[:17]), *(s for way in ways for s in way[17:]), *[None] * 9]
-        case("BIDIRECTIONAL_SEQUENCE_LSTM", "float32", both, made, time_major=time_major, merge_outputs=merged, **full, note=note)
-        if time_major:  # LiteRT gives the backward layer of batch-major sequences the first input
-            rnns = [[weight(units, features), weight(units, units), weight(units), _state((batch, units))] for _ in range(2)]
-            case("BIDIRECTIONAL_SEQUENCE_RNN", "float32", [x, *rnns[0], *rnns[1], None, None, None], made, time_major=time_major,
-                 merge_outputs=merged, fused_activation_function=RELU, relative=1e-5, runs=2, note=note)
-    rnn = [row, weight(units, features), weight(units, units), weight(units), _state((batch, units))]
-    case("RNN", "float32", rnn, [result("float32", (batch, units))], fused_activation_function=RELU, relative=1e-5, runs=2)
-    memory, rank = 4, 2
-    svdf = [row, weight(units * rank, features), weight(units * rank, memory), weight(units),
-            _state((batch, memory * units * rank))]
-    case("SVDF", "float32", svdf, [result("float32", (batch, units))], rank=rank, relative=1e-5, runs=3)
-
-
 def _detection() -> None:
     generator = rng(11)
     anchors = np.stack([generator.uniform(0.1, 0.9, 12) for _ in range(2)] + [np.full(12, 0.2)] * 2, 1).astype(np.float32)
@@ -540,8 +488,9 @@ def _detection() -> None:
 
 
 for _add in (_convolutions, _pools, _elementwise, _unary, _activations, _moves, _reductions, _logic, _conversions, _lookups,
-             _recurrent, _detection):
+             _detection):
     _add()
+recurrent_cases.add(case)
 
 NAMES = [c.name for c in CASES]
 assert len(set(NAMES)) == len(NAMES), "two cases of one name"

@@ -20,7 +20,9 @@
     space            SPACE_TO_DEPTH DEPTH_TO_SPACE SPACE_TO_BATCH_ND BATCH_TO_SPACE_ND
     transpose        TRANSPOSE REVERSE_V2
     normalization    L2_NORMALIZATION LOCAL_RESPONSE_NORMALIZATION
-    recurrent        LSTM RNN SVDF and the SEQUENCE forms, one- and two-directional
+    recurrent        RNN and its SEQUENCE forms, SVDF
+    lstm             LSTM's SEQUENCE forms, one- and two-directional
+    lstm_integer     LSTM: float, int8, basic uint8
     matmul           BATCH_MATMUL
     control_flow     IF WHILE
     detection        custom operators: TFLite_Detection_PostProcess, Convolution2DTransposeBias
@@ -42,6 +44,8 @@ from nnapi_toolkit.delegate.ops import (
     elementwise,
     fully_connected,
     gather,
+    lstm,
+    lstm_integer,
     matmul,
     never,
     normalization,
@@ -80,6 +84,8 @@ FAMILIES = (
     transpose,
     normalization,
     recurrent,
+    lstm,
+    lstm_integer,
     matmul,
     control_flow,
     never,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nnapi_toolkit.delegate.ops import recurrent
+from nnapi_toolkit.delegate.ops import lstm, lstm_integer, recurrent
 from nnapi_toolkit.delegate.ops.base import Case, Operand
 from nnapi_toolkit.delegate.ops.gather import AxisSlice, emit_strided
 from nnapi_toolkit.delegate.rewrites.base import Rewrite
@@ -31,7 +32,14 @@ def _check_sequence(case: Case, x: Operand) -> None:
 
 def _lstm_rule(case: Case) -> None:
     case.need_level(2, "correct omitted operands of LSTM")
-    recurrent.check_sequence_lstm(case, "LSTM")
+    lstm.check_sequence_lstm(case, "LSTM")
+    _check_sequence(case, case.input(0))
+
+
+def _quantized_lstm_rule(case: Case) -> None:
+    lstm_integer.check_quantized_lstm(case, 3)
+    diagonal = case.options.diagonal_recurrent_tensors
+    case.need(not diagonal, "option-value", "option diagonal_recurrent_tensors", "true", "false")
     _check_sequence(case, case.input(0))
 
 
@@ -41,60 +49,151 @@ def _rnn_rule(case: Case) -> None:
     _check_sequence(case, case.input(0))
 
 
+def _bidirectional_lstm_rule(case: Case) -> None:
+    case.need_level(2, "correct omitted operands of LSTM")
+    lstm.check_bidirectional_lstm(case)
+    _check_sequence(case, case.input(0))
+
+
+def _bidirectional_rnn_rule(case: Case) -> None:
+    case.need_level(2, "STRIDED_SLICE")
+    recurrent.check_bidirectional_rnn(case)
+    _check_sequence(case, case.input(0))
+
+
 #: Adds one step from an input and the states before it into an output; returns the states after it.
 StepFunction = Callable[[int, tuple[int, ...], int, bool], tuple[int, ...]]
 
 
-def _unroll(builder: ProgramBuilder, case: Case, states: tuple[int, ...], step: StepFunction) -> None:
-    x, out = case.input(0), case.output()
-    axis = _time_axis(case)
-    steps = x.shape[axis]
-    source, target = builder.tensor(x), builder.tensor(out)
+@dataclass(frozen=True, slots=True)
+class _Series:
+    """A sequence cut into steps.
+
+    Attributes:
+        axis: The axis of time.
+        pieces: Operands of the steps without that axis.
+    """
+
+    axis: int
+    pieces: tuple[int, ...]
+
+
+def _cut(builder: ProgramBuilder, case: Case) -> _Series:
+    x, axis = case.input(0), _time_axis(case)
+    source = builder.tensor(x)
     row = tuple(size for i, size in enumerate(x.shape) if i != axis)
-    result = tuple(size for i, size in enumerate(out.shape) if i != axis)
-    wide = tuple(1 if i == axis else size for i, size in enumerate(out.shape))
-    parts = []
-    for number in range(steps):
+    pieces = []
+    for number in range(x.shape[axis]):
         piece = builder.temporary_like(source, row)
         bounds = [
             AxisSlice(number, number + 1, 1, True) if i == axis else AxisSlice(0, size, 1, False)
             for i, size in enumerate(x.shape)
         ]
         emit_strided(builder, source, bounds, piece)
-        made = builder.temporary_like(target, result)
-        states = step(piece, states, made, number == steps - 1)
-        part = builder.temporary_like(target, wide) if steps > 1 else target
-        builder.operation("RESHAPE", [made, builder.int32_vector(wide)], part)
-        parts.append(part)
-    if steps > 1:
-        builder.operation("CONCATENATION", [*parts, builder.int32(axis)], target)
+        pieces.append(piece)
+    return _Series(axis, tuple(pieces))
 
 
-def _lower_lstm(builder: ProgramBuilder, case: Case) -> None:
-    h, c = case.input(18), case.input(19)
-    first = builder.tensor(h), builder.tensor(c)
+def _run(
+    builder: ProgramBuilder,
+    series: _Series,
+    states: tuple[int, ...],
+    step: StepFunction,
+    target: int,
+    backwards: bool = False,
+) -> None:
+    """All steps in a row; their results side by side in the target operand [batch and time, or time and batch, width]."""
+    wide = tuple(1 if i == series.axis else size for i, size in enumerate(builder.operand(target).dimensions))
+    row = tuple(size for i, size in enumerate(wide) if i != series.axis)
+    count = len(series.pieces)
+    parts = [target] * count
+    for turn in range(count):
+        number = count - 1 - turn if backwards else turn
+        made = builder.temporary_like(target, row)
+        states = step(series.pieces[number], states, made, turn == count - 1)
+        if count > 1:
+            parts[number] = builder.temporary_like(target, wide)
+        builder.operation("RESHAPE", [made, builder.int32_vector(wide)], parts[number])
+    if count > 1:
+        builder.operation("CONCATENATION", [*parts, builder.int32(series.axis)], target)
+
+
+def _steps_of_lstm(builder: ProgramBuilder, case: Case, first: int, state: int) -> tuple[tuple[int, ...], StepFunction]:
+    """The states before the first step, and what adds a step; `first` and `state` as in `check_lstm_shapes`."""
+    h, c = case.input(state), case.input(state + 1)
+    start = builder.tensor(h), builder.tensor(c)
 
     def step(piece: int, states: tuple[int, ...], made: int, last: bool) -> tuple[int, ...]:
         if last:
             new = recurrent.state_back(builder, h), recurrent.state_back(builder, c)
         else:
-            new = builder.temporary_like(first[0]), builder.temporary_like(first[1])
-        recurrent.emit_lstm_step(builder, case, piece, (states[0], states[1]), new, made)
+            new = builder.temporary_like(start[0]), builder.temporary_like(start[1])
+        lstm.emit_lstm_step(builder, case, piece, (states[0], states[1]), new, made, first)
         return new
 
-    _unroll(builder, case, first, step)
+    return start, step
+
+
+def _steps_of_rnn(builder: ProgramBuilder, case: Case, first: int) -> tuple[tuple[int, ...], StepFunction]:
+    """As `_steps_of_lstm`; the weights are the inputs from `first` on, then the state."""
+    hidden = case.input(first + 3)
+    start = builder.tensor(hidden)
+
+    def step(piece: int, states: tuple[int, ...], made: int, last: bool) -> tuple[int, ...]:
+        new = recurrent.state_back(builder, hidden) if last else builder.temporary_like(start)
+        builder.operation("RNN", recurrent.rnn_inputs(builder, case, piece, states[0], first), [new, made])
+        return (new,)
+
+    return (start,), step
+
+
+def _lower_lstm(builder: ProgramBuilder, case: Case) -> None:
+    _run(builder, _cut(builder, case), *_steps_of_lstm(builder, case, 0, 18), builder.tensor(case.output()))
+
+
+def _lower_quantized_lstm(builder: ProgramBuilder, case: Case) -> None:
+    start = builder.tensor(case.input(18)), builder.tensor(case.input(19))
+
+    def step(piece: int, states: tuple[int, ...], made: int, last: bool) -> tuple[int, ...]:
+        if last:
+            new = lstm_integer.quantized_states_back(builder, case)
+        else:
+            new = builder.temporary_like(start[0]), builder.temporary_like(start[1])
+        lstm_integer.emit_quantized_step(builder, case, piece, (states[0], states[1]), new, made)
+        return new
+
+    _run(builder, _cut(builder, case), start, step, builder.tensor(case.output()))
 
 
 def _lower_rnn(builder: ProgramBuilder, case: Case) -> None:
-    hidden = case.input(4)
-    first = builder.tensor(hidden)
+    _run(builder, _cut(builder, case), *_steps_of_rnn(builder, case, 1), builder.tensor(case.output()))
 
-    def step(piece: int, states: tuple[int, ...], made: int, last: bool) -> tuple[int, ...]:
-        new = recurrent.state_back(builder, hidden) if last else builder.temporary_like(first)
-        builder.operation("RNN", recurrent.rnn_inputs(builder, case, piece, states[0]), [new, made])
-        return (new,)
 
-    _unroll(builder, case, (first,), step)
+def _both_ways(
+    builder: ProgramBuilder, case: Case, ways: list[tuple[tuple[int, ...], StepFunction]], widths: list[int]
+) -> None:
+    """A layer from the front and one from the back; their results in two tensors, or side by side in one."""
+    merged = bool(case.options.merge_outputs)
+    series, shape = _cut(builder, case), case.input(0).shape[:2]
+    outputs = [builder.tensor(case.output(0 if merged else i)) for i in range(2)]
+    if merged:
+        results = [builder.temporary_like(outputs[0], (*shape, width)) for width in widths]
+    else:
+        results = outputs
+    for backwards, ((start, step), result) in enumerate(zip(ways, results)):
+        _run(builder, series, start, step, result, bool(backwards))
+    if merged:
+        builder.operation("CONCATENATION", [*results, builder.int32(2)], outputs[0])
+
+
+def _lower_bidirectional_lstm(builder: ProgramBuilder, case: Case) -> None:
+    ways = [_steps_of_lstm(builder, case, first, state) for first, state in ((0, 35), (17, 37))]
+    _both_ways(builder, case, ways, [case.input(state).shape[1] for state in (35, 37)])
+
+
+def _lower_bidirectional_rnn(builder: ProgramBuilder, case: Case) -> None:
+    ways = [_steps_of_rnn(builder, case, first) for first in (1, 5)]
+    _both_ways(builder, case, ways, [case.input(state).shape[1] for state in (4, 8)])
 
 
 REWRITES = (
@@ -107,11 +206,44 @@ REWRITES = (
         _lower_lstm,
     ),
     Rewrite(
+        "unrolled-quantized-lstm",
+        ("UNIDIRECTIONAL_SEQUENCE_LSTM",),
+        "an int8 sequence of QUANTIZED_LSTM steps, whose states come back (feature level 4)",
+        True,
+        _quantized_lstm_rule,
+        _lower_quantized_lstm,
+    ),
+    Rewrite(
         "unrolled-rnn",
         ("UNIDIRECTIONAL_SEQUENCE_RNN",),
         "a sequence of RNN steps, whose state comes back (feature level 2)",
         True,
         _rnn_rule,
         _lower_rnn,
+    ),
+    Rewrite(
+        "unrolled-bidirectional-lstm",
+        ("BIDIRECTIONAL_SEQUENCE_LSTM",),
+        "two sequences of LSTM steps, one from the end, whose states come back (feature level 2)",
+        True,
+        _bidirectional_lstm_rule,
+        _lower_bidirectional_lstm,
+    ),
+    Rewrite(
+        "unrolled-bidirectional-rnn",
+        ("BIDIRECTIONAL_SEQUENCE_RNN",),
+        "two sequences of RNN steps, one from the end, whose states come back (feature level 2)",
+        True,
+        _bidirectional_rnn_rule,
+        _lower_bidirectional_rnn,
+    ),
+    Rewrite(
+        "lstm-rounded-twice",
+        ("LSTM",),
+        "a basic uint8 LSTM with weights in steps below 1/64: its gates may be 2^-12 off before their sigmoid, so on request only "
+        "(feature level 3)",
+        False,
+        lstm_integer.check_basic,
+        lstm_integer.lower_basic,
     ),
 )

@@ -62,19 +62,19 @@ class T:
 
 def single(
     op: str, inputs: Sequence[T | None], outputs: Sequence[T], *, version: int = 1, custom: bytes | None = None,
-    intermediates: Sequence[T] = (), **options: Any,
+    intermediates: Sequence[T] = (), results: int | None = None, **options: Any,
 ) -> tuple[bytes, list[Array]]:
-    """The model and the values of its inputs."""
+    """The model and the values of its inputs; its first `results` outputs (all without that) are those of the model."""
     builder = ModelBuilder()
     indices = [None if t is None else t.add(builder, f"x{i}") for i, t in enumerate(inputs)]
-    results = [t.add(builder, f"y{i}") for i, t in enumerate(outputs)]
+    made = [t.add(builder, f"y{i}") for i, t in enumerate(outputs)]
     if custom is None:
         inner = [t.add(builder, f"t{i}") for i, t in enumerate(intermediates)]
-        builder.op(op, indices, results, version=version, intermediates=inner, **options)
+        builder.op(op, indices, made, version=version, intermediates=inner, **options)
     else:
-        builder.custom(op, indices, results, options=custom, version=version)
+        builder.custom(op, indices, made, options=custom, version=version)
     fed = [(i, t) for i, t in zip(indices, inputs) if t is not None and t.data is not None and not t.const]
-    data = builder.build([i for i, _ in fed], results)
+    data = builder.build([i for i, _ in fed], made[:results])
     return data, [t.data for _, t in fed if t.data is not None]
 
 

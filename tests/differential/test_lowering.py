@@ -24,10 +24,7 @@ EVERYTHING = PlanOptions(rewrites=ALL)
 @cache
 def _model(name: str) -> tuple[bytes, list[np.ndarray], list[np.ndarray]]:
     case = next(c for c in CASES if c.name == name)
-    model, values = single(
-        case.op, case.inputs, case.outputs, version=case.version, custom=case.custom,
-        intermediates=case.intermediates, **case.options,
-    )
+    model, values = case.model()
     # LiteRT's reference kernel leaves the last channel out of each window; NNAPI and the optimised kernel do not.
     resolver = _OPTIMISED if case.op == "LOCAL_RESPONSE_NORMALIZATION" else "BUILTIN_REF"
     try:
