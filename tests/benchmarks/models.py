@@ -1,6 +1,7 @@
 """Whole models beside LiteRT, in one run, alternating: the figures of docs/benchmarks.md.
 
     scripts/bench [--rounds N] [--threads 1,2] [--only NAME] [--write]
+    scripts/bench --instructions [--write]
 
 Each round runs every contender once, so that what disturbs the machine disturbs all of them. Ratios are to LiteRT with
 XNNPACK, its default, with the same number of threads.
@@ -14,6 +15,7 @@ import lzma
 import os
 import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -29,6 +31,7 @@ from nnapi_toolkit.bench import open_with_threads
 from nnapi_toolkit.delegate.graph import Graph
 from nnapi_toolkit.session import Session, SessionOptions
 
+from tests.benchmarks import instructions
 from tests.benchmarks.float_twin import float_twin
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -327,7 +330,10 @@ def main() -> None:
     parser.add_argument("--threads", default="1,2", help="comma-separated numbers of threads")
     parser.add_argument("--only", action="append", default=[], help="part of a model's name; may be repeated")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
+    parser.add_argument("--instructions", action="store_true", help="count instructions of single operations instead (valgrind)")
     arguments = parser.parse_args()
+    if arguments.instructions:
+        sys.exit(instructions.main(arguments.write))
     threads = [int(count) for count in arguments.threads.split(",")]
     document: dict[str, Any] = {"machine": machine(), "threads": threads, "rounds": arguments.rounds, "models": {}}
     with ExitStack() as stack:
