@@ -82,10 +82,18 @@ def _floats(case: AddFunction) -> None:
         case("BIDIRECTIONAL_SEQUENCE_RNN", "float32", rnns, made, time_major=time_major, merge_outputs=merged,
              fused_activation_function=RELU, relative=1e-5, runs=2, note=note)
     case("RNN", "float32", [row, *_rnn()], [_result(BATCH, UNITS)], fused_activation_function=RELU, relative=1e-5, runs=2)
+    tanh = {"fused_activation_function": TANH, "relative": 1e-5, "runs": 2, "note": "tanh"}
+    case("RNN", "float32", [row, *_rnn()], [_result(BATCH, UNITS)], **tanh)
+    x = _sequence(False, "tanh")
+    case("UNIDIRECTIONAL_SEQUENCE_RNN", "float32", [x, *_rnn()], [_result(BATCH, STEPS, UNITS)], **tanh)
+    case("BIDIRECTIONAL_SEQUENCE_RNN", "float32", [x, *_rnn(), *_rnn(), None, None, None], [_result(BATCH, STEPS, 2 * UNITS)],
+         merge_outputs=True, **tanh)
     memory, rank = 4, 2
     svdf = [row, _weight(UNITS * rank, FEATURES), _weight(UNITS * rank, memory), _weight(UNITS),
             _state((BATCH, memory * UNITS * rank))]
     case("SVDF", "float32", svdf, [_result(BATCH, UNITS)], rank=rank, relative=1e-5, runs=3)
+    case("SVDF", "float32", svdf, [_result(BATCH, UNITS)], rank=rank, relative=1e-5, runs=3, fused_activation_function=TANH,
+         note="tanh")
 
 
 def _rnn() -> list[T]:

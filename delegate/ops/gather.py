@@ -40,6 +40,7 @@ def check_gather(case: Case) -> None:
     case.known_shape(positions)
     axis = case.axis(case.options.axis, max(1, x.rank), "option axis")
     dims = case.options.batch_dims
+    dims += positions.rank if dims < 0 else 0
     case.need(dims == 0, "option-value", "option batch_dims", dims, "0: GATHER has no batch dimensions")
     wanted = [*x.shape[:axis], *positions.shape, *x.shape[axis + 1 :]]
     case.need(list(case.output().shape) == wanted, "operand-shape", case.output(), list(case.output().shape), wanted)

@@ -13,7 +13,7 @@ from nnapi_toolkit.delegate.nnapi import OPERATIONS, OperandCode
 from nnapi_toolkit.delegate.ops import tflite
 from nnapi_toolkit.delegate.ops.base import DEQUANTIZED_WEIGHTS, Case, Operand, OperatorRule
 from nnapi_toolkit.delegate.ops.convolution import check_scales, dequantized
-from nnapi_toolkit.schema.enums import TensorType
+from nnapi_toolkit.schema.enums import ActivationFunctionType, TensorType
 
 if TYPE_CHECKING:
     from nnapi_toolkit.delegate.program import ProgramBuilder
@@ -115,8 +115,13 @@ def batch_of(case: Case, x: Operand) -> int:
 # -- RNN, SVDF ------------------------------------------------------------------------------------------------------
 
 
+def needs_tanh(case: Case) -> bool:
+    """Whether the activation is TANH, which TFLite fuses and NNAPI does not."""
+    return bool(case.options.fused_activation_function == ActivationFunctionType.TANH)
+
+
 def check_rnn(case: Case, name: str, rank: int) -> None:
-    """The five inputs of an RNN, one step or a sequence."""
+    """The five inputs of an RNN, one step or a sequence; its activation is another question."""
     x = case.input(0, "input")
     case.need_level(OPERATIONS[name].level, f"the operation {name}")
     case.known_shape(x)
@@ -127,7 +132,6 @@ def check_rnn(case: Case, name: str, rank: int) -> None:
         check_float_weight(case, case.input(position, role))
     check_state(case, 4, "hidden_state")
     check_rnn_shapes(case, x, 1)
-    case.fuse()
 
 
 def check_rnn_shapes(case: Case, x: Operand, first: int) -> None:
@@ -147,6 +151,7 @@ def rnn_inputs(builder: ProgramBuilder, case: Case, x: int, hidden: int, first: 
 
 def _rnn_rule(case: Case) -> None:
     check_rnn(case, "RNN", 2)
+    case.fuse()
 
 
 def _lower_rnn(builder: ProgramBuilder, case: Case) -> None:
@@ -158,6 +163,7 @@ def _lower_rnn(builder: ProgramBuilder, case: Case) -> None:
 def _sequence_rnn_rule(case: Case) -> None:
     """NNAPI: feature level 3; with its final state from 4."""
     check_rnn(case, "UNIDIRECTIONAL_SEQUENCE_RNN", 3)
+    case.fuse()
     need_state_output(case, "UNIDIRECTIONAL_SEQUENCE_RNN")
 
 
@@ -179,11 +185,12 @@ def _bidirectional_rnn_rule(case: Case) -> None:
     """NNAPI: feature level 3; with its final states from 4. The TFLite delegate never takes it."""
     case.operation("BIDIRECTIONAL_SEQUENCE_RNN", case.input(0, "input"))
     check_bidirectional_rnn(case)
+    case.fuse()
     need_state_output(case, "BIDIRECTIONAL_SEQUENCE_RNN")
 
 
 def check_bidirectional_rnn(case: Case) -> None:
-    """All but the feature level."""
+    """All but the feature level and the activation."""
     x = case.input(0, "input")
     case.known_shape(x)
     case.ranks(x, 3, 3, "BIDIRECTIONAL_SEQUENCE_RNN")
@@ -198,7 +205,6 @@ def check_bidirectional_rnn(case: Case) -> None:
     check_rnn_shapes(case, x, 5)
     for position in (9, 10, 11):
         case.need(not case.has_input(position), "operand-count", f"input {position}", "an auxiliary input", "omitted")
-    case.fuse()
 
 
 def _lower_bidirectional_rnn(builder: ProgramBuilder, case: Case) -> None:
@@ -215,7 +221,12 @@ def _lower_bidirectional_rnn(builder: ProgramBuilder, case: Case) -> None:
 
 
 def _svdf_rule(case: Case) -> None:
-    """NNAPI: float; more than rank 1 is broken at feature level 1."""
+    check_svdf(case)
+    case.fuse()
+
+
+def check_svdf(case: Case) -> None:
+    """NNAPI: float; more than rank 1 is broken at feature level 1. The activation is another question."""
     x = case.input(0, "input")
     case.operation("SVDF", x)
     case.need_level(2, "correct SVDF of rank above 1")
@@ -226,7 +237,6 @@ def _svdf_rule(case: Case) -> None:
     if case.has_input(3):
         check_float_weight(case, case.input(3, "bias"))
     check_state(case, 4, "state")
-    case.fuse()
     case.positive("rank")
     feature, time, rank = case.input(1), case.input(2), case.options.rank
     case.ranks(x, 2, 2, "SVDF")
@@ -238,6 +248,11 @@ def _svdf_rule(case: Case) -> None:
 
 
 def _lower_svdf(builder: ProgramBuilder, case: Case) -> None:
+    emit_svdf(builder, case, int(case.fuse()), builder.tensor(case.output()))
+
+
+def emit_svdf(builder: ProgramBuilder, case: Case, fuse: int, out: int) -> None:
+    """Adds NNAPI's SVDF with an activation."""
     state = case.input(4)
     inputs = [
         builder.tensor(case.input(0)),
@@ -246,9 +261,9 @@ def _lower_svdf(builder: ProgramBuilder, case: Case) -> None:
         optional_weight(builder, case, 3, 1),
         builder.tensor(state),
         builder.int32(case.options.rank),
-        builder.int32(case.fuse()),
+        builder.int32(fuse),
     ]
-    builder.operation("SVDF", inputs, [state_back(builder, state), builder.tensor(case.output())])
+    builder.operation("SVDF", inputs, [state_back(builder, state), out])
 
 
 def _five_inputs_tflite(case: Case, level: int) -> None:

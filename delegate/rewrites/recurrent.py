@@ -1,4 +1,5 @@
-"""Sequences unrolled into single steps, where the sequence operation is missing or keeps its final state to itself."""
+"""Sequences unrolled into single steps, where the sequence operation is missing or keeps its final state to itself; TANH after
+what NNAPI fuses no TANH with."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+from nnapi_toolkit.delegate.nnapi import FuseCode, OperandCode
 from nnapi_toolkit.delegate.ops import lstm, lstm_integer, recurrent
 from nnapi_toolkit.delegate.ops.base import Case, Operand
 from nnapi_toolkit.delegate.ops.gather import AxisSlice, emit_strided
@@ -43,10 +46,27 @@ def _quantized_lstm_rule(case: Case) -> None:
     _check_sequence(case, case.input(0))
 
 
+def _check_activation(case: Case) -> None:
+    if not recurrent.needs_tanh(case):
+        case.fuse()
+
+
 def _rnn_rule(case: Case) -> None:
     case.need_level(2, "STRIDED_SLICE")
     recurrent.check_rnn(case, "RNN", 3)
+    _check_activation(case)
     _check_sequence(case, case.input(0))
+
+
+def _single_rnn_rule(case: Case) -> None:
+    recurrent.check_rnn(case, "RNN", 2)
+    _check_activation(case)
+
+
+def _svdf_rule(case: Case) -> None:
+    recurrent.check_svdf(case)
+    _check_activation(case)
+    case.operation("TANH", case.output())
 
 
 def _bidirectional_lstm_rule(case: Case) -> None:
@@ -58,6 +78,7 @@ def _bidirectional_lstm_rule(case: Case) -> None:
 def _bidirectional_rnn_rule(case: Case) -> None:
     case.need_level(2, "STRIDED_SLICE")
     recurrent.check_bidirectional_rnn(case)
+    _check_activation(case)
     _check_sequence(case, case.input(0))
 
 
@@ -134,6 +155,19 @@ def _steps_of_lstm(builder: ProgramBuilder, case: Case, first: int, state: int) 
     return start, step
 
 
+def _emit_tanh_step(builder: ProgramBuilder, case: Case, x: int, hidden: int, new: int, made: int, first: int) -> None:
+    """tanh(W x + b + R h) in single operations: RNN fuses no TANH."""
+    weights, recurrent_weights, bias = (recurrent.weight(builder, case.input(first + p)) for p in range(3))
+    none = builder.constant(np.zeros(builder.operand(made).dimensions[1], np.float32), OperandCode.TENSOR_FLOAT32)
+    parts = [builder.temporary_like(made) for _ in range(3)]
+    plain = builder.int32(FuseCode.NONE)
+    builder.operation("FULLY_CONNECTED", [x, weights, bias, plain], parts[0])
+    builder.operation("FULLY_CONNECTED", [hidden, recurrent_weights, none, plain], parts[1])
+    builder.operation("ADD", [parts[0], parts[1], plain], parts[2])
+    builder.operation("TANH", [parts[2]], made)
+    builder.operation("RESHAPE", [made, builder.int32_vector(builder.operand(made).dimensions)], new)
+
+
 def _steps_of_rnn(builder: ProgramBuilder, case: Case, first: int) -> tuple[tuple[int, ...], StepFunction]:
     """As `_steps_of_lstm`; the weights are the inputs from `first` on, then the state."""
     hidden = case.input(first + 3)
@@ -141,7 +175,10 @@ def _steps_of_rnn(builder: ProgramBuilder, case: Case, first: int) -> tuple[tupl
 
     def step(piece: int, states: tuple[int, ...], made: int, last: bool) -> tuple[int, ...]:
         new = recurrent.state_back(builder, hidden) if last else builder.temporary_like(start)
-        builder.operation("RNN", recurrent.rnn_inputs(builder, case, piece, states[0], first), [new, made])
+        if recurrent.needs_tanh(case):
+            _emit_tanh_step(builder, case, piece, states[0], new, made, first)
+        else:
+            builder.operation("RNN", recurrent.rnn_inputs(builder, case, piece, states[0], first), [new, made])
         return (new,)
 
     return (start,), step
@@ -167,6 +204,18 @@ def _lower_quantized_lstm(builder: ProgramBuilder, case: Case) -> None:
 
 def _lower_rnn(builder: ProgramBuilder, case: Case) -> None:
     _run(builder, _cut(builder, case), *_steps_of_rnn(builder, case, 1), builder.tensor(case.output()))
+
+
+def _lower_single_rnn(builder: ProgramBuilder, case: Case) -> None:
+    start, step = _steps_of_rnn(builder, case, 1)
+    step(builder.tensor(case.input(0)), start, builder.tensor(case.output()), True)
+
+
+def _lower_svdf(builder: ProgramBuilder, case: Case) -> None:
+    out = builder.tensor(case.output())
+    plain = builder.temporary_like(out)
+    recurrent.emit_svdf(builder, case, FuseCode.NONE, plain)
+    builder.operation("TANH", [plain], out)
 
 
 def _both_ways(
@@ -236,6 +285,22 @@ REWRITES = (
         True,
         _bidirectional_rnn_rule,
         _lower_bidirectional_rnn,
+    ),
+    Rewrite(
+        "rnn-by-fully-connected",
+        ("RNN",),
+        "RNN with TANH as FULLY_CONNECTED of input and state, ADD and TANH",
+        True,
+        _single_rnn_rule,
+        _lower_single_rnn,
+    ),
+    Rewrite(
+        "svdf-then-tanh",
+        ("SVDF",),
+        "SVDF without its TANH, then TANH",
+        True,
+        _svdf_rule,
+        _lower_svdf,
     ),
     Rewrite(
         "lstm-rounded-twice",

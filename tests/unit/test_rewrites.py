@@ -46,6 +46,8 @@ NEEDED = {
     "unrolled-bidirectional-lstm": ("BIDIRECTIONAL_SEQUENCE_LSTM-float32-time-major-merged", 3, (), None),
     "unrolled-bidirectional-rnn": ("BIDIRECTIONAL_SEQUENCE_RNN-float32-batch-major-merged", 2, (), None),
     "lstm-rounded-twice": ("LSTM-uint8-fine", 3, (), "QUANTIZED_16BIT_LSTM RESHAPE"),
+    "rnn-by-fully-connected": ("RNN-float32-tanh", 1, (), "FULLY_CONNECTED FULLY_CONNECTED ADD TANH RESHAPE"),
+    "svdf-then-tanh": ("SVDF-float32-tanh", 2, (), "SVDF TANH"),
     "unrolled-rnn": ("UNIDIRECTIONAL_SEQUENCE_RNN-float32", 2, (), None),
     "quantized-table": ("HARD_SWISH-int8", 3, ("int8-as-uint8",), "CAST GATHER"),
     "mean-as-depthwise": ("MEAN-int8-rescaled-square", 4, (), "DEPTHWISE_CONV_2D RESHAPE"),

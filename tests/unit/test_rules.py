@@ -164,6 +164,7 @@ _VARIANTS: dict[tuple[str, str], Any] = {
     ("CONCATENATION", "rescaled"): lambda low: max(low, 3),
     ("LSH_PROJECTION", "sparse"): lambda low: 3,
     ("LSTM", "layer-norm"): lambda low: max(low, 3),
+    **{(op, "tanh"): lambda low: None for op in ("RNN", "UNIDIRECTIONAL_SEQUENCE_RNN", "BIDIRECTIONAL_SEQUENCE_RNN", "SVDF")},
     ("LSTM", "state-read"): lambda low: 4,  # CAST of 16 bits
     **{("LSTM", note): lambda low: None for note in ("proj-clip", "large-norm", "narrow-peephole", "fine", "memory-read")},
     ("CAST", "to-bool"): lambda low: None,
