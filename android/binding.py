@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -119,7 +120,7 @@ class _Worker(threading.Thread):
 
 
 class LocalChannel:
-    """A `Channel` to the shim's request handler in this process. Not for several threads at once."""
+    """A `Channel` to the shim's request handler in this process. Requests of several threads wait for each other."""
 
     def __init__(
         self,
@@ -148,6 +149,7 @@ class LocalChannel:
         self._worker.start()
         self._id = 0
         self._broken: str | None = None
+        self._turn = threading.Lock()
 
     @property
     def build_hash(self) -> str:
@@ -156,6 +158,15 @@ class LocalChannel:
 
     def request(self, kind: int, parts: Sequence[Buffer], deadline: float) -> Reply:
         """See `Channel.request`."""
+        end = time.monotonic() + deadline
+        if not self._turn.acquire(timeout=deadline):
+            raise ShimTimeoutError(f"other requests took longer than {deadline:g} s", request=kind_name(kind))
+        try:
+            return self._request(kind, parts, deadline, end)
+        finally:
+            self._turn.release()
+
+    def _request(self, kind: int, parts: Sequence[Buffer], deadline: float, end: float) -> Reply:
         if self._broken is not None:
             raise ShimLostError(f"the session is over: {self._broken}", request=kind_name(kind))
         views = [view for view in (bytes_of(part, kind_name(kind)) for part in parts) if len(view)]
@@ -168,7 +179,7 @@ class LocalChannel:
                 )
             else:
                 action = partial(self._handle, header, views)
-            payload = self._worker.call(action, deadline)
+            payload = self._worker.call(action, max(0.0, end - time.monotonic()))
         except TimeoutError:
             # The thread is still inside and uses the session and the buffers: both live on with its closure.
             self._broken = f"{kind_name(kind)} was not answered in time"

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -46,7 +48,11 @@ class Transport(Protocol):
 
 
 class StreamChannel:
-    """A `Channel` over a `Transport`. Not for several threads at once."""
+    """A `Channel` over a `Transport`, also for several threads.
+
+    Requests go out while earlier ones are still at work at the other end, which answers in order; a deadline counts from the
+    answer before. A request that fails in any way but by an error reply ends the session for all.
+    """
 
     def __init__(self, transport: Transport, *, describe: Callable[[], str] | None = None) -> None:
         """`describe` is asked for more words when the stream ends early: an exit code, a log, the serial."""
@@ -54,21 +60,19 @@ class StreamChannel:
         self._describe = describe
         self._id = 0
         self._broken: str | None = None
+        self._sending = threading.Lock()
+        self._turns = threading.Condition()
+        self._waiting: deque[int] = deque()  # ids of requests under way, in the order of their answers
 
     def request(self, kind: int, parts: Sequence[Buffer], deadline: float) -> Reply:
         """See `Channel.request`."""
-        if self._broken is not None:
-            raise ShimLostError(f"the session is over: {self._broken}", request=kind_name(kind))
+        self._check(kind)
         end = time.monotonic() + deadline
         views = [view for view in (bytes_of(part, kind_name(kind)) for part in parts) if len(view)]
-        self._id = self._id % 0xFFFFFFFF + 1
-        header = encode_header(kind, self._id, sum(map(len, views)))
-        self._broken = "an earlier request was interrupted"
         try:
-            self.transport.send([memoryview(header), *views], end)
-            reply = self._receive(kind, end)
+            return self._receive(kind, self._send(kind, views, end), deadline)
         except TimeoutError:
-            self._broken = f"{kind_name(kind)} was not answered in time"
+            self._end(f"{kind_name(kind)} was not answered in time")
             raise ShimTimeoutError(
                 f"no answer within {deadline:g} s. The device is slow, or its driver hangs: try a longer "
                 "deadline, or `nnapi doctor`.",
@@ -76,28 +80,63 @@ class StreamChannel:
             ) from None
         except (EOFError, OSError) as error:
             more = self._describe() if self._describe else ""
-            self._broken = f"the stream ended in {kind_name(kind)}"
+            self._end(f"the stream ended in {kind_name(kind)}")
             raise ShimLostError(
                 f"the shim's stream ended before its answer ({str(error) or 'end of file'})"
                 + (f"; {more}" if more else ""),
                 request=kind_name(kind),
             ) from error
-        self._broken = None
-        return reply
+        except BaseException:
+            self._end("an earlier request was interrupted")
+            raise
 
-    def _receive(self, kind: int, end: float) -> Reply:
+    def _check(self, kind: int) -> None:
+        if self._broken is not None:
+            raise ShimLostError(f"the session is over: {self._broken}", request=kind_name(kind))
+
+    def _end(self, why: str) -> None:
+        with self._turns:
+            self._broken = self._broken or why
+            self._turns.notify_all()
+
+    def _send(self, kind: int, views: Sequence[memoryview], end: float) -> int:
+        """Sends a request behind those that are being sent; its id. TimeoutError, EOFError, OSError."""
+        if not self._sending.acquire(timeout=max(0.0, end - time.monotonic())):
+            raise TimeoutError
+        try:
+            self._check(kind)
+            number = self._id = self._id % 0xFFFFFFFF + 1
+            header = encode_header(kind, number, sum(map(len, views)))
+            with self._turns:
+                self._waiting.append(number)
+            self.transport.send([memoryview(header), *views], end)
+        finally:
+            self._sending.release()
+        return number
+
+    def _receive(self, kind: int, number: int, deadline: float) -> Reply:
+        """The reply, once those before it are there, who have deadlines of their own. TimeoutError, EOFError, OSError."""
+        with self._turns:
+            self._turns.wait_for(lambda: self._broken is not None or self._waiting[0] == number)
+            self._check(kind)
+        end = time.monotonic() + deadline
         raw = bytearray(HEADER_BYTES)
         self.transport.receive_into(memoryview(raw), end)
         header = decode_header(raw)
-        check_reply(header, kind, self._id)
+        check_reply(header, kind, number)
         payload = memoryview(bytearray(header.length))
         if header.length:
             self.transport.receive_into(payload, end)
+        with self._turns:
+            self._waiting.popleft()
+            self._turns.notify_all()
         return Reply(header.kind, header.status, header.code, payload)
 
     def close(self) -> None:
         """Closes the stream: the shim ends with it."""
-        self._broken = "it was closed"
+        with self._turns:
+            self._broken = "it was closed"
+            self._turns.notify_all()
         self.transport.close()
 
 

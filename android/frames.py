@@ -151,7 +151,7 @@ class Reply:
 
 
 class Channel(Protocol):
-    """The road to a shim: one request, one reply, one at a time."""
+    """The road to a shim: for each request a reply, in the same order; several threads may have requests under way."""
 
     def request(self, kind: int, parts: Sequence[Buffer], deadline: float) -> Reply:
         """Sends a request whose payload is the parts one after another, and waits for its reply.

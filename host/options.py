@@ -51,6 +51,7 @@ class SessionOptions:
         cache_directory: Directory on the device for NNAPI's compilation cache (feature level 3 and up); `auto`: the
             toolkit's own there; None: no cache.
         on_failure: When the driver fails: `error` raises; `cpu` runs the partition on the CPU reference from then on.
+        pipeline_depth: Inferences that `Session.submit` lets be under way at once.
         diagnose: After a failure, try once more with NNAPI's verbose log and capture it (devices with adb).
 
     Raises:
@@ -72,6 +73,7 @@ class SessionOptions:
     execution_deadline_seconds: float = 120.0
     cache_directory: str | None = None
     on_failure: OnFailure = "error"
+    pipeline_depth: int = 2
     diagnose: bool = True
 
     def __post_init__(self) -> None:
@@ -86,6 +88,8 @@ class SessionOptions:
             value = getattr(self, name)
             if not 0 < value < 1e6:
                 raise UsageError(f"{name} is {value}: it must be a positive number of seconds")
+        if not 1 <= self.pipeline_depth <= 64:
+            raise UsageError(f"pipeline_depth is {self.pipeline_depth}: it must be from 1 to 64")
         if self.cache_directory is not None and (not self.cache_directory or "\0" in self.cache_directory):
             raise UsageError("cache_directory is empty: name a directory on the device, 'auto', or None for no cache")
 

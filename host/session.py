@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,12 +22,14 @@ from nnapi_toolkit.delegate.program import LoweredProgram
 from nnapi_toolkit.delegate.rewrites.folding import freeze_shapes
 from nnapi_toolkit.delegate.target import Target
 from nnapi_toolkit.device import AdbDevice, Device, DeviceSession, open_device
-from nnapi_toolkit.errors import UsageError
+from nnapi_toolkit.errors import ToolkitError, UsageError
 from nnapi_toolkit.failures import Failure, PartitionFailedError
 from nnapi_toolkit.options import SessionOptions
+from nnapi_toolkit.pipeline import Gate, Pipeline
 from nnapi_toolkit.planning import called_subgraphs, plan_for_device, plan_for_nothing, walked_subgraphs
 from nnapi_toolkit.reference.executor import MAX_DEPTH, ReferenceExecutor
 from nnapi_toolkit.remote import Progress, Remote
+from nnapi_toolkit.schema.enums import TensorType
 from nnapi_toolkit.stats import RunStats, StepStats
 from nnapi_toolkit.transfers import (
     StepTransfers,
@@ -81,10 +86,14 @@ class _Executor(ReferenceExecutor):
             self._depth -= 1
 
 
+class _NotTogether(Exception):
+    """This inference has to have the session to itself."""
+
+
 class Session:
     """One model on one device, planned, pushed, compiled and ready.
 
-    Use as a context manager, or call `close`. Not safe for use from several threads at once.
+    Use as a context manager, or call `close`. `run` and `submit` may be called from several threads.
 
     Attributes:
         graph: The model, with the shapes that it is planned for.
@@ -133,6 +142,10 @@ class Session:
         self.failures: list[Failure] = []
         self.fallback: set[int] = set()
         self.last_stats: RunStats | None = None
+        self._gate = Gate()
+        self._pipeline: Pipeline | None = None
+        self._lanes = threading.local()  # a CPU reference for each thread of the pipeline
+        self._slots = threading.Lock()  # an inference whose tensors stay on the device between its steps
         self._name = "cpu"
         try:
             if device == "cpu":
@@ -335,9 +348,34 @@ class Session:
             DeviceError, ShimError, DriverError: The device side failed. If the program there was lost, the next call
                 starts it again. What the driver failed at is in `failures` too.
         """
+        return self._run_alone(check_inputs(self.input_tensors, inputs))
+
+    def submit(self, inputs: Sequence[Array] | Mapping[str, Array]) -> Future[list[Array]]:
+        """Begins an inference and returns at once, or when there is a place among the `pipeline_depth` under way.
+
+        The next inference's inputs travel while the device computes this one, and CPU steps overlap with delegated ones. Models
+        with state (variables, resources) and those that call subgraphs run one inference after the other, in the order given.
+
+        Args:
+            inputs: As for `run`; they must not be changed before the result is there.
+
+        Returns:
+            A future of what `run` returns or raises. `last_stats` are those of the inference that ended last.
+
+        Raises:
+            UsageError: An input is missing, or has another dtype or shape than the model's.
+        """
         arrays = check_inputs(self.input_tensors, inputs)
-        self.fit(arrays)
-        return self.run_values(dict(zip(self.graph.subgraphs[0].inputs, arrays)))
+        if self._pipeline is None:
+            together = self._infer_together if self._may_overlap() else None
+            lost = (PartitionFailedError, ToolkitError, _NotTogether)
+            self._pipeline = Pipeline(self.options.pipeline_depth, together, self._run_alone, self._gate, lost)
+        return self._pipeline.submit(arrays)
+
+    def _run_alone(self, inputs: Sequence[Array]) -> list[Array]:
+        with self._gate.alone():
+            self.fit(inputs)
+            return self.run_values(dict(zip(self.graph.subgraphs[0].inputs, inputs)))
 
     def run_values(self, values: dict[int, Array]) -> list[Array]:
         """As `run`, from a dict of tensor index to array, which afterwards also holds every tensor that reached the host."""
@@ -375,6 +413,49 @@ class Session:
         stats.wall_ns = time.perf_counter_ns() - begin
         self.last_stats = stats
         return outputs
+
+    def _may_overlap(self) -> bool:
+        """Whether inferences share nothing but the device."""
+        main = self._model.subgraphs[0]
+        calls = any(called_subgraphs(operator) for operator in main.operators)
+        kept = any(t.is_variable or t.type in (TensorType.RESOURCE, TensorType.VARIANT) for t in main.tensors)
+        return self.remote is not None and not calls and not kept and set(self._walks) == {0}
+
+    def _infer_together(self, inputs: Sequence[Array]) -> list[Array]:
+        """One inference while others are under way. Raises PartitionFailedError, _NotTogether."""
+        begin, main, walk = time.perf_counter_ns(), self.graph.subgraphs[0], self._walks[0]
+        values = dict(zip(main.inputs, inputs))
+        if self._remote().lost or any(main.tensors[t].shape != value.shape for t, value in values.items()):
+            raise _NotTogether
+        delegated = [number for number, transfers in enumerate(walk.transfers) if transfers is not None]
+        kept = any(t.slot is not None for moved in walk.transfers if moved for t in (*moved.inputs, *moved.outputs))
+        executor = self._lane()
+        executor.begin(0, values)
+        stats = RunStats(0)
+        with ExitStack() as turn:
+            for number, (step, planned, transfers) in enumerate(zip(walk.steps, self.plan.steps(0), walk.transfers)):
+                if transfers is None:
+                    start, partition = time.perf_counter_ns(), planned.partition
+                    executor.run_operators(0, step.nodes, values)
+                    wall = time.perf_counter_ns() - start
+                    stats.steps.append(StepStats("cpu", partition, len(step.nodes), wall, fallback=partition is not None))
+                    continue
+                if kept and number == delegated[0]:
+                    turn.enter_context(self._slots)
+                stats.steps.append(self._run_partition(0, step, transfers, values))
+                if number == delegated[-1]:
+                    turn.close()
+        outputs = [self._value(0, values, index) for index in main.outputs]
+        stats.wall_ns = time.perf_counter_ns() - begin
+        self.last_stats = stats
+        return outputs
+
+    def _lane(self) -> ReferenceExecutor:
+        """This thread's CPU reference."""
+        found: ReferenceExecutor | None = getattr(self._lanes, "executor", None)
+        if found is None or found.graph is not self.graph:
+            found = self._lanes.executor = ReferenceExecutor(self.graph)
+        return found
 
     def walk(self, subgraph: int, values: dict[int, Array], report: Callable[[StepStats], None]) -> None:
         """Runs the steps of a subgraph. Raises PartitionFailedError."""
@@ -534,6 +615,9 @@ class Session:
 
     def close(self) -> None:
         """Ends the program on the device and frees what this session opened. May be called twice."""
+        pipeline, self._pipeline = self._pipeline, None
+        if pipeline is not None:
+            pipeline.close()
         remote, self.remote = self.remote, None
         owned, self._owned_device = self._owned_device, None
         try:
