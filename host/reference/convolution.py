@@ -2,7 +2,7 @@
 
 Semantics: LiteRT's reference kernels. Layouts: input NHWC; CONV_2D filter [O, KH, KW, I / groups]; DEPTHWISE_CONV_2D
 filter [1, KH, KW, I * multiplier]; bias [O]. Integer sums are exact: they are formed in a float type that holds every
-partial sum.
+partial sum. Weights are read where the model's file is mapped, and converted block by block (`sums.Matrix`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from nnapi_toolkit.reference.quantized import (
     scale_of,
     zero_point_of,
 )
-from nnapi_toolkit.reference.window import Axis, Finish, axis, convolve, exact_dtype, pad_spatial
+from nnapi_toolkit.reference.sums import WEIGHT_ELEMENTS, Matrix
+from nnapi_toolkit.reference.window import Axis, Finish, axis, convolve, exact_dtype, padded_rows
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
@@ -43,14 +44,14 @@ INT32, INT64 = 2, 4  # codes of TensorType in `quantized_bias_type`
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Weights of an integer convolution, laid out for the sums.
+    """Weights of an integer convolution, and what is known of them.
 
     Attributes:
-        matrices: In the float type to compute in; one per group, or one tap array for depthwise.
+        matrices: One [K, O / groups] per group.
         sums: Sum of the weights per output channel, for the input's zero point.
     """
 
-    matrices: tuple[Array, ...]
+    matrices: tuple[Matrix, ...]
     sums: NDArray[np.int64]
 
 
@@ -197,16 +198,24 @@ def hybrid_finish(
 
 
 def lay_out(weights: Array, groups: int, offset: int, largest: int) -> Weights:
-    """Integer weights [O, KH, KW, I] as matrices [KH * KW * I, O / groups] in the smallest exact float type.
+    """Integer weights [O, ...] as views [K, O / groups], to be computed in the smallest exact float type.
 
-    The matrices are views of transposed ones: BLAS takes both, and a plain cast is faster than one that transposes.
+    Args:
+        weights: As the model has them.
+        groups: Groups of output channels.
+        offset: Zero point of the weights.
+        largest: The largest magnitude of an input number.
     """
     flat = weights.reshape(weights.shape[0], -1)
-    wide = flat.astype(np.int32) - offset
-    bound = int(np.abs(wide).sum(axis=1, dtype=np.int64).max(initial=0)) * largest
-    compute = exact_dtype(bound)
-    matrices = tuple(part.astype(compute).T for part in np.split(wide, groups))
-    return Weights(matrices, wide.sum(axis=1, dtype=np.int64))
+    depth = flat.shape[1]
+    bound = 0
+    step = max(1, WEIGHT_ELEMENTS // max(1, depth))
+    for start in range(0, len(flat), step):
+        magnitudes = np.abs(flat[start : start + step].astype(np.int32) - offset)
+        bound = max(bound, int(magnitudes.sum(axis=1, dtype=np.int64).max(initial=0)))
+    compute = np.dtype(exact_dtype(bound * largest))
+    matrices = tuple(Matrix(part.T, compute, offset) for part in np.split(flat, groups))
+    return Weights(matrices, flat.sum(axis=1, dtype=np.int64) - offset * depth)
 
 
 def largest_magnitude(dtype: np.dtype[Any]) -> int:
@@ -248,29 +257,27 @@ def run_convolution(
     """A convolution over any number of spatial axes; weights [O, *kernel, I / groups]."""
     require_type(node, values, "type of input 0", np.float32, np.uint8, np.int8, np.int16)
     if values.dtype == np.float32 and weights.dtype == np.float32:
-        in_order = runtime.reference_order
-        matrices = remembered(node, runtime, lambda: float_matrices(weights, groups, in_order), weights.nbytes)
-        finish = float_finish(node, bias)
-        return convolve(node, values, axes, matrices, 0, finish, values.dtype, in_order)
+        matrices = float_matrices(weights, groups, runtime.reference_order)
+        return convolve(node, values, axes, matrices, 0, float_finish(node, bias), values.dtype)
     if values.dtype == np.float32:
         return hybrid_convolution(node, runtime, values, weights, bias, axes, groups)
     source = tensor_in(node, 0)
     offset = zero_point_of(tensor_in(node, 1)) if values.dtype == np.uint8 else 0
     largest = largest_magnitude(values.dtype)
-    laid_out = remembered(node, runtime, lambda: lay_out(weights, groups, offset, largest), 4 * weights.size)
+    laid_out = remembered(node, runtime, lambda: lay_out(weights, groups, offset, largest), 8 * weights.shape[0])
     zero_point = zero_point_of(source) if values.dtype != np.int16 else 0
     finish = remembered_finish(node, runtime, bias, -zero_point * laid_out.sums, values.dtype)
     return convolve(node, values, axes, laid_out.matrices, zero_point, finish, values.dtype)
 
 
-def float_matrices(weights: Array, groups: int, in_order: bool) -> tuple[Array, ...]:
-    """Float weights [O, ...] as one matrix [K, O / groups] per group: a view for BLAS, a copy for sums in order."""
-    parts = [part.T for part in np.split(weights.reshape(weights.shape[0], -1), groups)]
-    return tuple(np.ascontiguousarray(part) if in_order else part for part in parts)
+def float_matrices(weights: Array, groups: int, in_order: bool) -> tuple[Matrix, ...]:
+    """Float weights [O, ...] as one view [K, O / groups] per group."""
+    parts = np.split(weights.reshape(weights.shape[0], -1), groups)
+    return tuple(Matrix(part.T, weights.dtype, in_order=in_order) for part in parts)
 
 
 def remembered(node: Node, runtime: Runtime, build: Callable[[], Any], size: int) -> Any:
-    """`build()`, kept for the next run when the weights are constants."""
+    """`build()`, of about `size` bytes, kept for the next run when the weights are constants."""
     return runtime.memo(node, "weights", build, size) if from_constants(node, 1) else build()
 
 
@@ -299,7 +306,7 @@ def hybrid_convolution(
     scales = filter_scales(node, weights.shape[0]).astype(np.float32)
     per_channel = groups != 1 or bool((scales != scales[0]).any())
     numbers, row_scales, zero_points = quantize_batches(values, asymmetric=per_channel)
-    laid_out = remembered(node, runtime, lambda: lay_out(weights, groups, 0, 128), 4 * weights.size)
+    laid_out = remembered(node, runtime, lambda: lay_out(weights, groups, 0, 128), 8 * weights.shape[0])
     if per_channel:
         finish = hybrid_finish(node, bias, scales, row_scales, zero_points, laid_out.sums)
     else:
@@ -343,17 +350,17 @@ def depthwise_conv_2d(node: Node, inputs: Sequence[Array | None], runtime: Runti
     offset = zero_point_of(tensor_in(node, 1)) if values.dtype == np.uint8 else 0
     hybrid = values.dtype == np.float32
     largest = 128 if hybrid else largest_magnitude(values.dtype)
-    laid_out = remembered(node, runtime, lambda: lay_out_taps(taps, offset, largest), 4 * weights.size)
+    real_taps, sums = remembered(node, runtime, lambda: lay_out_taps(taps, offset, largest), 4 * weights.size)
     if hybrid:
         scales = filter_scales(node, channels).astype(np.float32)
         numbers, row_scales, zero_points = quantize_batches(values, asymmetric=True)
-        finish = hybrid_finish(node, bias, scales, row_scales, zero_points, laid_out.sums)
+        finish = hybrid_finish(node, bias, scales, row_scales, zero_points, sums)
         parts = [
             depthwise(
                 node,
                 numbers[n : n + 1],
                 axes,
-                laid_out.matrices[0],
+                real_taps,
                 int(zero_points[n]),
                 partial(_finish_item, finish, n),
                 values.dtype,
@@ -362,16 +369,16 @@ def depthwise_conv_2d(node: Node, inputs: Sequence[Array | None], runtime: Runti
         ]
         return [np.concatenate(parts)]
     zero_point = zero_point_of(source) if values.dtype != np.int16 else 0
-    finish = remembered_finish(node, runtime, bias, -zero_point * laid_out.sums, values.dtype)
-    return [depthwise(node, values, axes, laid_out.matrices[0], zero_point, finish, values.dtype)]
+    finish = remembered_finish(node, runtime, bias, -zero_point * sums, values.dtype)
+    return [depthwise(node, values, axes, real_taps, zero_point, finish, values.dtype)]
 
 
-def lay_out_taps(taps: Array, offset: int, largest: int) -> Weights:
-    """Integer taps [KH, KW, C, M] in the smallest exact float type."""
+def lay_out_taps(taps: Array, offset: int, largest: int) -> tuple[Array, NDArray[np.int64]]:
+    """Integer taps [KH, KW, C, M] in the smallest exact float type, and their sum per output channel."""
     wide = taps.astype(np.int32) - offset
     magnitudes = np.abs(wide).sum(axis=(0, 1), dtype=np.int64)
     compute = exact_dtype(int(magnitudes.max(initial=0)) * largest)
-    return Weights((wide.astype(compute),), wide.sum(axis=(0, 1), dtype=np.int64).reshape(-1))
+    return wide.astype(compute), wide.sum(axis=(0, 1), dtype=np.int64).reshape(-1)
 
 
 #: Elements of one block of depthwise outputs: input and sums of a block share the second-level cache.
@@ -404,12 +411,10 @@ def depthwise(
     sum_rows = _choose_depthwise(axes, taps)
     step = max(1, DEPTHWISE_ELEMENTS // (horizontal.out * channels))
     for n in range(values.shape[0]):
-        padded = pad_spatial(values[n : n + 1], axes, fill)[0]
         for start in range(0, vertical.out, step):
             rows = min(step, vertical.out - start)
-            first = start * vertical.stride
-            reach = (rows - 1) * vertical.stride + (vertical.kernel - 1) * vertical.dilation + 1
-            block = np.ascontiguousarray(padded[first : first + reach], taps.dtype)
+            padded = padded_rows(values[n], axes, slice(start, start + rows), fill)
+            block = np.ascontiguousarray(padded, taps.dtype)
             done = finish(sum_rows(block, rows).reshape(rows * horizontal.out, channels), n)
             result[n, start : start + rows] = done.reshape(rows, horizontal.out, channels)
     return result
@@ -494,6 +499,5 @@ def conv_3d(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Seq
         for name, size, taps in zip("dhw", values.shape[1:4], weights.shape[:3])
     ]
     bias = check_bias(node, optional(inputs, 2), weights.shape[4])
-    matrix = weights.reshape(-1, weights.shape[4])
-    finish = float_finish(node, bias)
-    return [convolve(node, values, axes, (matrix,), 0, finish, values.dtype, runtime.reference_order)]
+    matrix = Matrix(weights.reshape(-1, weights.shape[4]), weights.dtype, in_order=runtime.reference_order)
+    return [convolve(node, values, axes, (matrix,), 0, float_finish(node, bias), values.dtype)]

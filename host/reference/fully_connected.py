@@ -35,7 +35,7 @@ from nnapi_toolkit.reference.quantized import (
     scale_or_zero,
     zero_point_of,
 )
-from nnapi_toolkit.reference.sums import product, sum_in_order
+from nnapi_toolkit.reference.sums import BLOCK_ELEMENTS, Matrix, sum_in_order
 
 INT32 = 2
 
@@ -61,23 +61,13 @@ def fully_connected(node: Node, inputs: Sequence[Array | None], runtime: Runtime
     rows = values.reshape(-1, width)
     require_type(node, values, "type of input 0", np.float32, np.uint8, np.int8, np.int16)
     if values.dtype == np.float32 and weights.dtype == np.float32:
-        result: Array = float_finish(node, bias)(_float_sums(node, runtime, rows, weights), 0)
+        matrix = Matrix(weights.T, weights.dtype, in_order=runtime.reference_order)
+        result: Array = float_finish(node, bias)(matrix.times(rows), 0)
     elif values.dtype == np.float32:
         result = _hybrid(node, runtime, rows, weights, bias)
     else:
         result = _quantized(node, runtime, rows, weights, bias)
     return [result.reshape(shape)]
-
-
-def _float_sums(node: Node, runtime: Runtime, rows: Array, weights: Array) -> Array:
-    if not runtime.reference_order:
-        return rows @ weights.T
-
-    def build() -> Array:
-        return np.ascontiguousarray(weights.T)
-
-    matrix = runtime.memo(node, "weights", build, weights.nbytes) if from_constants(node, 1) else build()
-    return product(rows, matrix, in_order=True)
 
 
 def _output_shape(node: Node, values: Array, units: int, width: int) -> tuple[int, ...]:
@@ -93,7 +83,7 @@ def _weights(node: Node, runtime: Runtime, weights: Array, offset: int, largest:
     def build() -> Weights:
         return lay_out(weights, 1, offset, largest)
 
-    return runtime.memo(node, "weights", build, 4 * weights.size) if from_constants(node, 1) else build()
+    return runtime.memo(node, "weights", build, 8 * weights.shape[0]) if from_constants(node, 1) else build()
 
 
 def _quantized(node: Node, runtime: Runtime, rows: Array, weights: Array, bias: Array | None) -> Array:
@@ -104,17 +94,19 @@ def _quantized(node: Node, runtime: Runtime, rows: Array, weights: Array, bias: 
     per_channel = scales.size > 1
     offset = 0 if per_channel else zero_point_of(kernel_tensor)
     laid_out = _weights(node, runtime, weights, offset, largest_magnitude(rows.dtype))
-    sums = rows.astype(laid_out.matrices[0].dtype) @ laid_out.matrices[0]
     correction = -zero_point_of(source) * laid_out.sums
     if bias is not None:
         correction = correction + bias.astype(np.int64)
-    whole = sums.astype(np.int64) + correction
-    if rows.dtype != np.int16 or int(options.quantized_bias_type) == INT32:
-        whole = wrap32(whole)
+    wraps = rows.dtype != np.int16 or int(options.quantized_bias_type) == INT32
     real = scale_of(node, source) * scales / scale_of(node, target)
-    scaled = round_half_away(whole * real) + zero_point_of(target)
     limits = quantized_range(node, target, options.fused_activation_function, target.dtype)
-    return np.clip(scaled, *limits).astype(target.dtype)
+    result = np.empty((len(rows), len(weights)), target.dtype)
+    step = max(1, BLOCK_ELEMENTS // len(weights))
+    for start in range(0, len(rows), step):
+        whole = laid_out.matrices[0].times(rows[start : start + step]).astype(np.int64) + correction
+        scaled = round_half_away((wrap32(whole) if wraps else whole) * real) + zero_point_of(target)
+        result[start : start + step] = np.clip(scaled, *limits)
+    return result
 
 
 def _hybrid(node: Node, runtime: Runtime, rows: Array, weights: Array, bias: Array | None) -> Array:
@@ -131,7 +123,7 @@ def _hybrid(node: Node, runtime: Runtime, rows: Array, weights: Array, bias: Arr
     else:
         numbers, row_scales = quantize_rows_symmetric(rows)
         zero_points = np.zeros(rows.shape[0], np.int32)
-    sums = (numbers.astype(laid_out.matrices[0].dtype) @ laid_out.matrices[0]).astype(np.int64)
+    sums = laid_out.matrices[0].times(numbers).astype(np.int64)
     sums -= zero_points[:, None].astype(np.int64) * laid_out.sums
     result = sums.astype(np.float32) * (row_scales[:, None] * scales)
     if bias is not None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from nnapi_toolkit.delegate.graph import Node
 from nnapi_toolkit.reference.base import Array, check_shape, fail
-from nnapi_toolkit.reference.sums import product
+from nnapi_toolkit.reference.sums import Matrix
 from numpy.lib.stride_tricks import as_strided
 
 SAME, VALID = 0, 1
@@ -75,18 +75,58 @@ def pad_spatial(values: Array, axes: Sequence[Axis], fill: float) -> Array:
     return padded
 
 
-def patches(padded: Array, axes: Sequence[Axis]) -> Array:
-    """A view [N, *out, *kernel, C] of all windows of a padded channels-last tensor; nothing is copied."""
-    strides = padded.strides
-    spatial = strides[1 : 1 + len(axes)]
-    shape = (padded.shape[0], *(a.out for a in axes), *(a.kernel for a in axes), padded.shape[-1])
+def padded_rows(item: Array, axes: Sequence[Axis], rows: slice, fill: float) -> Array:
+    """What a range of output rows reads of one batch item: its part of the first axis, all spatial axes padded.
+
+    Args:
+        item: [*spatial, C].
+        axes: One per spatial axis.
+        rows: Of the output's first spatial axis, with a start and a stop.
+        fill: The value of padded cells.
+
+    Returns:
+        [*padded spatial, C]; a view where nothing is padded.
+    """
+    first = axes[0]
+    begin = rows.start * first.stride - first.before
+    end = (rows.stop - 1) * first.stride + (first.kernel - 1) * first.dilation + 1 - first.before
+    part = item[max(0, begin) : max(0, min(end, first.size))]
+    missing = end - begin - len(part)
+    above = min(max(0, -begin), missing)
+    needed = [(above, missing - above)]
+    for a in axes[1:]:
+        needed.append((a.before, max(0, (a.out - 1) * a.stride + (a.kernel - 1) * a.dilation + 1 - a.size - a.before)))
+    if not any(before or after for before, after in needed):
+        return part
+    shape = [size + before + after for size, (before, after) in zip(part.shape, needed)]
+    padded = np.full((*shape, part.shape[-1]), fill, part.dtype)
+    padded[tuple(slice(before, before + size) for size, (before, _) in zip(part.shape, needed))] = part
+    return padded
+
+
+def patches(padded: Array, axes: Sequence[Axis], counts: Sequence[int]) -> Array:
+    """A view [*counts, *kernel, C] of windows of a padded [*spatial, C]; nothing is copied."""
+    spatial = padded.strides[:-1]
+    shape = (*counts, *(a.kernel for a in axes), padded.shape[-1])
     steps = (
-        strides[0],
         *(s * a.stride for s, a in zip(spatial, axes)),
         *(s * a.dilation for s, a in zip(spatial, axes)),
-        strides[-1],
+        padded.strides[-1],
     )
     return as_strided(padded, shape, steps, writeable=False)
+
+
+def blocks(shape: Sequence[int], limit: int) -> Iterator[tuple[slice, ...]]:
+    """Cuts all positions of a shape, in order, into blocks of at most `limit` of them (at least one)."""
+    inner = math.prod(shape[1:])
+    if inner > limit and len(shape) > 1:
+        for place in range(shape[0]):
+            for rest in blocks(shape[1:], limit):
+                yield (slice(place, place + 1), *rest)
+        return
+    step = max(1, limit // max(1, inner))
+    for start in range(0, shape[0], step):
+        yield (slice(start, min(start + step, shape[0])), *(slice(0, size) for size in shape[1:]))
 
 
 def exact_dtype(bound: int) -> type[np.float32] | type[np.float64]:
@@ -101,69 +141,62 @@ def convolve(
     node: Node,
     values: Array,
     axes: Sequence[Axis],
-    matrices: Sequence[Array],
+    matrices: Sequence[Matrix],
     fill: float,
     finish: Finish,
     dtype: np.dtype[np.generic],
-    in_order: bool = False,
 ) -> Array:
-    """Matrix product over windows, block by block.
+    """Matrix product over windows, block by block: the gathered windows and sums of a block are all that it holds.
 
     Args:
         node: For messages.
         values: Input [N, *spatial, C].
         axes: One per spatial axis.
-        matrices: One weight matrix [prod(kernel) * C / groups, O / groups] per group, in the float type to compute in.
+        matrices: One weight matrix [prod(kernel) * C / groups, O / groups] per group.
         fill: The value of padded cells.
         finish: Turns a block of sums [rows, O] of batch item n into outputs of `dtype`; may reuse the block.
         dtype: Of the output.
-        in_order: Form the sums in the reference's order.
 
     Returns:
         Output [N, *out, O].
     """
-    channels = sum(m.shape[1] for m in matrices)
+    channels = sum(m.values.shape[1] for m in matrices)
     batch, spatial = values.shape[0], tuple(a.out for a in axes)
     result = np.empty(check_shape(node, (batch, *spatial, channels)), dtype)
     if result.size == 0:
         return result
-    compute = matrices[0].dtype
     pointwise = all(a.kernel == 1 and a.stride == 1 for a in axes) and len(matrices) == 1
     depth = math.prod(a.kernel for a in axes) * values.shape[-1]
-    row_cells = math.prod(spatial[1:])
-    step = max(1, PATCH_ELEMENTS // max(1, max(depth, channels) * row_cells))
     for n in range(batch):
         if pointwise:
-            _pointwise(values[n], matrices[0], result[n], finish, n, in_order)
+            _pointwise(values[n], matrices[0], result[n], finish, n)
             continue
-        padded = pad_spatial(values[n : n + 1], axes, fill).astype(compute, copy=False)
-        view = patches(padded, axes)[0]
-        for start in range(0, spatial[0], step):
-            block = view[start : start + step]
-            sums = _block_product(block, block.shape[0] * row_cells, matrices, in_order)
-            shape = (block.shape[0], *spatial[1:], channels)
-            result[n, start : start + step] = finish(sums, n).reshape(shape)
+        for where in blocks(spatial, PATCH_ELEMENTS // max(1, depth, channels)):
+            counts = [part.stop - part.start for part in where]
+            padded = padded_rows(values[n], axes, where[0], fill)
+            for place, (part, a) in enumerate(zip(where[1:], axes[1:]), 1):
+                padded = padded[(slice(None),) * place + (slice(part.start * a.stride, None),)]
+            block = patches(padded, axes, counts)
+            sums = _block_product(block, math.prod(counts), matrices)
+            result[n][where] = finish(sums, n).reshape(*counts, channels)
     return result
 
 
-def _pointwise(
-    values: Array, matrix: Array, result: Array, finish: Finish, n: int, in_order: bool
-) -> None:
+def _pointwise(values: Array, matrix: Matrix, result: Array, finish: Finish, n: int) -> None:
     """One batch item of a 1x1 convolution: a plain matrix product, in blocks of rows."""
     rows = values.reshape(-1, values.shape[-1])
     out = result.reshape(-1, result.shape[-1])
-    step = max(64, PATCH_ELEMENTS // max(matrix.shape))
+    step = max(64, PATCH_ELEMENTS // max(matrix.values.shape))
     for start in range(0, rows.shape[0], step):
-        block = rows[start : start + step].astype(matrix.dtype, copy=False)
-        out[start : start + step] = finish(product(block, matrix, in_order), n)
+        out[start : start + step] = finish(matrix.times(rows[start : start + step]), n)
 
 
-def _block_product(block: Array, rows: int, matrices: Sequence[Array], in_order: bool) -> Array:
+def _block_product(block: Array, rows: int, matrices: Sequence[Matrix]) -> Array:
     if len(matrices) == 1:
-        return product(block.reshape(rows, -1), matrices[0], in_order)
+        return matrices[0].times(block.reshape(rows, -1))
     depth = block.shape[-1] // len(matrices)
     parts = []
     for g, matrix in enumerate(matrices):
         taken = block[..., g * depth : (g + 1) * depth].reshape(rows, -1)
-        parts.append(product(taken, matrix, in_order))
+        parts.append(matrix.times(taken))
     return np.concatenate(parts, axis=1)
