@@ -331,7 +331,7 @@ class _Verifier:
         refuse(level, kinds >= len(members), spec.name, f"{{}} is no member of the union {spec.ref}", kinds)
         missing = (kinds != 0) & ~level.has(spec.name)
         refuse(level, missing, spec.name, "the union's value is missing, its type is {}", kinds)
-        for kind in np.unique(kinds).tolist():
+        for kind in sorted(set(kinds.tolist())):  # np.unique would import numpy.ma, which is large
             if kind:
                 rows = np.flatnonzero(kinds == kind)
                 targets = self._follow(level, spec.name, rows, level._at[spec.name][rows])

@@ -56,7 +56,7 @@ _RELU_RANGES = {
 }
 
 
-@kernel("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1")
+@kernel("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1", elementwise=True)
 def relu(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """Clamps. float32; uint8, int8, int16: rescaled from the input's to the output's parameters, then clamped."""
     values = operand(node, inputs, 0, "input")
@@ -138,7 +138,7 @@ def _scaled_for_sigmoid(node: Node, values: Array, shifts: tuple[int, ...]) -> I
     return wrap32(values.astype(np.int64) * int(factor) + rounding) >> shift
 
 
-@kernel("LOGISTIC")
+@kernel("LOGISTIC", elementwise=True)
 def logistic(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """Sigmoid. float32; uint8 and int8 by table; int16 by an interpolated table of 256 entries."""
     values = operand(node, inputs, 0, "input")
@@ -157,7 +157,7 @@ def logistic(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Se
     return [(result >> 10).astype(np.int16)]
 
 
-@kernel("TANH")
+@kernel("TANH", elementwise=True)
 def tanh(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """Hyperbolic tangent. float32; uint8 and int8 by table; int16 through the sigmoid table."""
     values = operand(node, inputs, 0, "input")
@@ -176,7 +176,7 @@ def tanh(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequen
     return [(result >> 8).astype(np.int16)]
 
 
-@kernel("HARD_SWISH")
+@kernel("HARD_SWISH", elementwise=True)
 def hard_swish(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """x * clamp(x + 3, 0, 6) / 6. float32; uint8 and int8 in 16-bit fixed point."""
     values = operand(node, inputs, 0, "input")
@@ -226,7 +226,7 @@ def _hard_swish_numbers(node: Node) -> Callable[[Int64], Int64]:
     return run
 
 
-@kernel("ELU")
+@kernel("ELU", elementwise=True)
 def elu(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """x, or exp(x) - 1 below zero. float32; int8 by table."""
     values = operand(node, inputs, 0, "input")
@@ -249,7 +249,7 @@ def gelu_approximation(x: NDArray[Any]) -> NDArray[Any]:
     return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
-@kernel("GELU")
+@kernel("GELU", elementwise=True)
 def gelu(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """Gaussian error linear unit, exact or by tanh (`approximate`). float32, float16; uint8, int8, int16 by table."""
     values = operand(node, inputs, 0, "input")
@@ -271,7 +271,7 @@ def gelu(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequen
     return [interpolate_16bit(values, table).astype(np.int16)]
 
 
-@kernel("LEAKY_RELU")
+@kernel("LEAKY_RELU", elementwise=True)
 def leaky_relu(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """x, or alpha * x below zero. float32; uint8, int8, int16."""
     values = operand(node, inputs, 0, "input")
@@ -294,7 +294,7 @@ def leaky_relu(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> 
     return [map_elements(values, run)]
 
 
-@kernel("PRELU")
+@kernel("PRELU", elementwise=True)
 def prelu(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """x, or alpha * x below zero with an alpha tensor that broadcasts to the input. float32; uint8, int8."""
     values, alpha = operand(node, inputs, 0, "input"), operand(node, inputs, 1, "alpha")

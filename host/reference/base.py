@@ -8,6 +8,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 import numpy as np
 from nnapi_toolkit.delegate.errors import ModelError
 from nnapi_toolkit.delegate.graph import Node, Tensor
+from nnapi_toolkit.reference.blocks import in_blocks
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -53,14 +54,20 @@ KERNELS: dict[str, Kernel] = {}
 CUSTOM_KERNELS: dict[str, Kernel] = {}
 
 
-def kernel(*names: str) -> Callable[[Kernel], Kernel]:
-    """Registers a function as the reference kernel of the named builtin operators ("CONV_2D")."""
+def kernel(*names: str, elementwise: bool = False) -> Callable[[Kernel], Kernel]:
+    """Registers a function as the reference kernel of the named builtin operators ("CONV_2D").
+
+    Args:
+        names: Of the operators.
+        elementwise: Each element of the one output depends on the elements at its place alone, after broadcasting: large
+            operands are handed over in blocks.
+    """
 
     def register(function: Kernel) -> Kernel:
         for name in names:
             if name in KERNELS:
                 raise ValueError(f"operator {name} has two reference kernels")
-            KERNELS[name] = function
+            KERNELS[name] = in_blocks(function) if elementwise else function
         return function
 
     return register

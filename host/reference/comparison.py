@@ -49,7 +49,7 @@ def _rescaled(node: Node, index: int, values: Array) -> Array:
     return look_up(values, multiply_by_quantized_multiplier((numbers - zero) << 8, multiplier))
 
 
-@kernel("EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL")
+@kernel("EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL", elementwise=True)
 def compare(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """Compares element by element.
 

@@ -382,7 +382,7 @@ def lay_out_taps(taps: Array, offset: int, largest: int) -> tuple[Array, NDArray
 
 
 #: Elements of one block of depthwise outputs: input and sums of a block share the second-level cache.
-DEPTHWISE_ELEMENTS = 1 << 16
+DEPTHWISE_ELEMENTS = 1 << 15
 
 #: From this many channels on, the loop over the channels of one pixel is long enough to be the innermost one.
 WIDE_DEPTH = 256

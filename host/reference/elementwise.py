@@ -172,19 +172,19 @@ def _sum(node: Node, inputs: Sequence[Array | None], sign: int) -> Array:
     return quantized_sum(node, first, second, sign) if special is None else special
 
 
-@kernel("ADD")
+@kernel("ADD", elementwise=True)
 def add(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """x + y with a fused activation. float32, int32, int64; uint8, int8, int16 quantised; plain int16."""
     return [_sum(node, inputs, 1)]
 
 
-@kernel("SUB")
+@kernel("SUB", elementwise=True)
 def sub(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """x - y with a fused activation. float32, int32, int64; uint8, int8, int16 quantised."""
     return [_sum(node, inputs, -1)]
 
 
-@kernel("MUL")
+@kernel("MUL", elementwise=True)
 def mul(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """x * y with a fused activation. float32, int32, int64, uint32, complex64; uint8, int8, int16 quantised."""
     first, second, _ = broadcast_pair(node, inputs)
@@ -207,7 +207,7 @@ def _refuse_zero(node: Node, divisor: Array) -> None:
         fail(node, "a divisor", 0, "other than 0")
 
 
-@kernel("DIV")
+@kernel("DIV", elementwise=True)
 def div(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """x / y with a fused activation. float32; int32 truncated toward zero; uint8 (also int8, int16) quantised."""
     first, second, _ = broadcast_pair(node, inputs)
@@ -240,13 +240,13 @@ def _quantized_quotient(node: Node, first: Array, second: Array) -> Array:
 _ORDERED = (np.float32, np.float16, np.uint8, np.int8, np.int16, np.int32, np.int64)
 
 
-@kernel("MAXIMUM", "STABLEHLO_MAXIMUM")
+@kernel("MAXIMUM", "STABLEHLO_MAXIMUM", elementwise=True)
 def maximum(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """The larger of both; quantised tensors are compared by their stored numbers. A NaN in input 0 gives input 1."""
     return [_plain(node, inputs, lambda a, b: np.asarray(np.where(a > b, a, b)), *_ORDERED)]
 
 
-@kernel("MINIMUM", "STABLEHLO_MINIMUM")
+@kernel("MINIMUM", "STABLEHLO_MINIMUM", elementwise=True)
 def minimum(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """The smaller of both; quantised tensors are compared by their stored numbers. A NaN in input 0 gives input 1."""
     return [_plain(node, inputs, lambda a, b: np.asarray(np.where(a < b, a, b)), *_ORDERED)]
@@ -264,7 +264,7 @@ def stablehlo_multiply(node: Node, inputs: Sequence[Array | None], runtime: Runt
     return [_plain(node, inputs, np.multiply, np.float32, np.float16, np.int32, np.int64, np.int16, np.int8)]
 
 
-@kernel("POW")
+@kernel("POW", elementwise=True)
 def pow_(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """x to the power y. float32; int32 with exponents of 0 or more (a result past int32 becomes its smallest number)."""
     first, second, _ = broadcast_pair(node, inputs)
@@ -279,7 +279,7 @@ def pow_(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequen
     return [np.where(inside, np.where(inside, result, 0), -(2.0**31)).astype(np.int32)]
 
 
-@kernel("SQUARED_DIFFERENCE")
+@kernel("SQUARED_DIFFERENCE", elementwise=True)
 def squared_difference(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """(x - y)^2. float32, int32; int8 quantised: differences with 7 more bits on twice the larger scale."""
     first, second, _ = broadcast_pair(node, inputs)
@@ -300,7 +300,7 @@ def squared_difference(node: Node, inputs: Sequence[Array | None], runtime: Runt
     ]
 
 
-@kernel("FLOOR_DIV")
+@kernel("FLOOR_DIV", elementwise=True)
 def floor_div(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """floor(x / y), divided in double. float32, int8, int16, int32; a divisor of 0 is refused."""
     first, second, _ = broadcast_pair(node, inputs)
@@ -312,7 +312,7 @@ def floor_div(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> S
     return [quotient.astype(np.int64).astype(first.dtype)]
 
 
-@kernel("FLOOR_MOD")
+@kernel("FLOOR_MOD", elementwise=True)
 def floor_mod(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """x - floor(x / y) * y. float32, int8, int16, int32, int64; a divisor of 0 is refused for integers."""
     first, second, _ = broadcast_pair(node, inputs)
@@ -340,7 +340,7 @@ def add_n(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Seque
     return [total]
 
 
-@kernel("ATAN2")
+@kernel("ATAN2", elementwise=True)
 def atan2(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """Angle of (x = input 1, y = input 0). float32, float64, float16; equal shapes."""
     first, second, _ = broadcast_pair(node, inputs)
@@ -357,7 +357,7 @@ def bitwise_xor(node: Node, inputs: Sequence[Array | None], runtime: Runtime) ->
     return [_plain(node, inputs, np.bitwise_xor, *_INTEGERS)]
 
 
-@kernel("RIGHT_SHIFT")
+@kernel("RIGHT_SHIFT", elementwise=True)
 def right_shift(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """x >> y, arithmetic for signed integers; y is held between 0 and the number of bits less one."""
 

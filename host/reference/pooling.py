@@ -5,14 +5,17 @@ Semantics: LiteRT's reference kernels; cells outside the input never count.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from nnapi_toolkit.delegate.graph import Node
 from nnapi_toolkit.reference.base import Array, Runtime, check_shape, fail, kernel, operand, require_type
+from nnapi_toolkit.reference.blocks import BLOCK, blocks
 from nnapi_toolkit.reference.fixed_point import truncating_divide
 from nnapi_toolkit.reference.quantized import clamp_float, quantized_range
-from nnapi_toolkit.reference.window import Axis, axis, pad_spatial
+from nnapi_toolkit.reference.window import Axis, axis, padded_rows
 from numpy.typing import NDArray
 
 
@@ -26,16 +29,40 @@ def _axes(node: Node, values: Array) -> tuple[Axis, Axis]:
     return vertical, horizontal
 
 
-def _fold(padded: Array, axes: tuple[Axis, Axis], start: Array, combine: Callable[..., Array]) -> Array:
-    """Combines the cells of each window into `start`, row by row of the window."""
+def _pool(
+    values: Array,
+    axes: tuple[Axis, Axis],
+    fill: float,
+    dtype: np.dtype[Any],
+    combine: Callable[..., Array],
+    finish: Callable[[Array, slice], Array],
+) -> Array:
+    """Combines the cells of each window, row by row of the window, in blocks of output rows.
+
+    Args:
+        values: [N, H, W, C].
+        axes: Vertical and horizontal.
+        fill: What padded cells hold, and what each window starts from.
+        dtype: To combine in.
+        combine: (so far, cells, out=).
+        finish: Turns a block [rows, out_w, C], and which output rows they are, into outputs of the input's type.
+    """
     vertical, horizontal = axes
-    down = (vertical.out - 1) * vertical.stride + 1
+    result = np.empty((values.shape[0], vertical.out, horizontal.out, values.shape[3]), values.dtype)
+    if result.size == 0:
+        return result
     across = (horizontal.out - 1) * horizontal.stride + 1
-    for y in range(vertical.kernel):
-        for x in range(horizontal.kernel):
-            window = padded[:, y : y + down : vertical.stride, x : x + across : horizontal.stride]
-            combine(start, window, out=start)
-    return start
+    for n in range(values.shape[0]):
+        for (rows,) in blocks((vertical.out,), BLOCK // math.prod(result.shape[2:])):
+            padded = padded_rows(values[n], axes, rows, fill)
+            so_far = np.full(result[n, rows].shape, fill, dtype)
+            down = (len(so_far) - 1) * vertical.stride + 1
+            for y in range(vertical.kernel):
+                for x in range(horizontal.kernel):
+                    window = padded[y : y + down : vertical.stride, x : x + across : horizontal.stride]
+                    combine(so_far, window, out=so_far)
+            result[n, rows] = finish(so_far, rows)
+    return result
 
 
 def _counts(axes: tuple[Axis, Axis]) -> NDArray[np.int64]:
@@ -47,10 +74,6 @@ def _counts(axes: tuple[Axis, Axis]) -> NDArray[np.int64]:
     return (spans[0][:, None] * spans[1][None, :])[..., None].astype(np.int64)
 
 
-def _empty(values: Array, axes: tuple[Axis, Axis], dtype: type[np.generic], fill: float = 0) -> Array:
-    return np.full((values.shape[0], axes[0].out, axes[1].out, values.shape[3]), fill, dtype)
-
-
 @kernel("AVERAGE_POOL_2D")
 def average_pool_2d(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """Mean of each window. float32; uint8, int8, int16: integer mean of the stored numbers, half away from zero."""
@@ -60,17 +83,24 @@ def average_pool_2d(node: Node, inputs: Sequence[Array | None], runtime: Runtime
     activation = node.operator.options.fused_activation_function
     counts = _counts(axes)
     if values.dtype == np.float32:
-        sums = _fold(pad_spatial(values, axes, 0), axes, _empty(values, axes, np.float32), np.add)
-        sums /= counts.astype(np.float32)
-        return [clamp_float(sums, activation)]
-    sums = _fold(pad_spatial(values, axes, 0), axes, _empty(values, axes, np.int32), np.add)
-    half = (counts // 2).astype(np.int32)
-    if values.dtype == np.uint8:
-        means: Array = (sums + half) // counts.astype(np.int32)
-    else:
-        means = truncating_divide(sums + np.where(sums > 0, half, -half), counts.astype(np.int32))
+
+        def mean(sums: Array, rows: slice) -> Array:
+            sums /= counts[rows].astype(np.float32)
+            return clamp_float(sums, activation)
+
+        return [_pool(values, axes, 0, values.dtype, np.add, mean)]
     limits = quantized_range(node, node.output(0), activation, values.dtype)
-    return [np.clip(means, *limits).astype(values.dtype)]
+
+    def integer_mean(sums: Array, rows: slice) -> Array:
+        cells = counts[rows].astype(np.int32)
+        half = cells // 2
+        if values.dtype == np.uint8:
+            means: Array = (sums + half) // cells
+        else:
+            means = truncating_divide(sums + np.where(sums > 0, half, -half), cells)
+        return np.clip(means, *limits)
+
+    return [_pool(values, axes, 0, np.dtype(np.int32), np.add, integer_mean)]
 
 
 @kernel("MAX_POOL_2D")
@@ -82,13 +112,10 @@ def max_pool_2d(node: Node, inputs: Sequence[Array | None], runtime: Runtime) ->
     activation = node.operator.options.fused_activation_function
     if values.dtype == np.float32:
         lowest = float(np.finfo(np.float32).min)
-        start = _empty(values, axes, np.float32, lowest)
-        return [clamp_float(_fold(pad_spatial(values, axes, lowest), axes, start, np.fmax), activation)]
-    lowest = int(np.iinfo(values.dtype).min)
-    start = _empty(values, axes, values.dtype.type, lowest)
-    largest = _fold(pad_spatial(values, axes, lowest), axes, start, np.maximum)
+        return [_pool(values, axes, lowest, values.dtype, np.fmax, lambda top, _: clamp_float(top, activation))]
     limits = quantized_range(node, node.output(0), activation, values.dtype)
-    return [np.clip(largest, *limits)]
+    lowest = int(np.iinfo(values.dtype).min)
+    return [_pool(values, axes, lowest, values.dtype, np.maximum, lambda top, _: np.clip(top, *limits))]
 
 
 @kernel("L2_POOL_2D")
@@ -97,6 +124,13 @@ def l2_pool_2d(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> 
     values = operand(node, inputs, 0, "input")
     require_type(node, values, "type of input 0", np.float32)
     axes = _axes(node, values)
-    sums = _fold(pad_spatial(values * values, axes, 0), axes, _empty(values, axes, np.float32), np.add)
-    sums /= _counts(axes).astype(np.float32)
-    return [clamp_float(np.sqrt(sums, out=sums), node.operator.options.fused_activation_function)]
+    counts = _counts(axes)
+
+    def add_squares(so_far: Array, cells: Array, out: Array) -> Array:
+        return np.add(so_far, cells * cells, out=out)
+
+    def root(sums: Array, rows: slice) -> Array:
+        sums /= counts[rows].astype(np.float32)
+        return clamp_float(np.sqrt(sums, out=sums), node.operator.options.fused_activation_function)
+
+    return [_pool(values, axes, 0, values.dtype, add_squares, root)]

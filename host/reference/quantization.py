@@ -21,6 +21,7 @@ from nnapi_toolkit.reference.base import (
     require_type,
     tensor_in,
 )
+from nnapi_toolkit.reference.blocks import by_blocks
 from nnapi_toolkit.reference.fixed_point import Multiplier, requantize, round_half_away
 from nnapi_toolkit.reference.quantized import look_up, scale_of, type_range, zero_point_of
 from numpy.typing import NDArray
@@ -68,14 +69,15 @@ def quantize(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Se
     if values.dtype != np.float32:
         require_type(node, values, "type of input 0", np.int8, np.uint8, np.int16, np.int32)
         return [_requantize(node, values, dtype)]
-    channels = channel_parameters(node, target, values.ndim)
-    if channels is None:
-        scale, zero_point = np.float32(scale_of(node, target)), np.asarray(zero_point_of(target))
-        scaled = values / scale
-    else:
-        scaled, zero_point = values / channels[0], channels[1]
-    rounded = _to_int32(round_half_away(scaled)) + zero_point
-    return [np.clip(rounded, low, high).astype(dtype)]
+    scale, zero_point = channel_parameters(node, target, values.ndim) or (
+        np.float32(scale_of(node, target)),
+        np.asarray(zero_point_of(target), np.int64),
+    )
+
+    def numbers(real: Array, scale: Array, zero: Array) -> Array:
+        return np.clip(_to_int32(round_half_away(real / scale)) + zero, low, high).astype(dtype)
+
+    return [by_blocks(numbers, values, np.asarray(scale), zero_point)]
 
 
 def _requantize(node: Node, values: Array, dtype: np.dtype[Any]) -> Array:
@@ -87,7 +89,9 @@ def _requantize(node: Node, values: Array, dtype: np.dtype[Any]) -> Array:
         low, high = type_range(values.dtype)
         numbers = np.arange(low, high + 1, dtype=np.int64) - zero_in
         return look_up(values, requantize(numbers, None, multiplier, zero_out, limits, dtype))
-    return requantize(values.astype(np.int64) - zero_in, None, multiplier, zero_out, limits, dtype)
+    return by_blocks(
+        lambda numbers: requantize(numbers.astype(np.int64) - zero_in, None, multiplier, zero_out, limits, dtype), values
+    )
 
 
 @kernel("DEQUANTIZE")
@@ -110,13 +114,17 @@ def _dequantized(node: Node, values: Array) -> Array:
     require_type(node, values, "type of input 0", np.int8, np.uint8, np.int16)
     channels = channel_parameters(node, source, values.ndim)
     if channels is not None:
-        return channels[0] * (values.astype(np.int32) - channels[1].astype(np.int32)).astype(np.float32)
+
+        def real(numbers: Array, scale: Array, zero: Array) -> Array:
+            return np.asarray(scale * (numbers.astype(np.int32) - zero.astype(np.int32)).astype(np.float32))
+
+        return by_blocks(real, values, *channels)
     scale, zero_point = scale_of(node, source), zero_point_of(source)
     if values.dtype.itemsize == 1:
         low, high = type_range(values.dtype)
         numbers = np.arange(low, high + 1, dtype=np.float64) - zero_point
         return look_up(values, (scale * numbers).astype(np.float32))
-    return (scale * (values.astype(np.float64) - zero_point)).astype(np.float32)
+    return by_blocks(lambda numbers: (scale * (numbers.astype(np.float64) - zero_point)).astype(np.float32), values)
 
 
 @custom_op("NumericVerify")
@@ -152,7 +160,7 @@ def saturating_cast(values: Array, dtype: np.dtype[Any]) -> Array:
     return result
 
 
-@kernel("CAST")
+@kernel("CAST", elementwise=True)
 def cast(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """Between numbers of any type, ignoring quantisation. Complex gives its real part; bool is 0 or 1."""
     values = operand(node, inputs, 0, "input")
@@ -206,7 +214,7 @@ def nudged_range(low: np.float32, high: np.float32, smallest: int, largest: int)
     return (bottom - zero) * scale, (top - zero) * scale, scale
 
 
-@kernel("FAKE_QUANT")
+@kernel("FAKE_QUANT", elementwise=True)
 def fake_quant(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """Rounds floats to the steps that a quantised tensor of `num_bits` over [min, max] would have."""
     values = operand(node, inputs, 0, "input")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from nnapi_toolkit.delegate.graph import Node, Tensor
 from nnapi_toolkit.reference.base import Array, fail
+from nnapi_toolkit.reference.blocks import by_blocks
 from nnapi_toolkit.reference.fixed_point import round_half_away
 from numpy.typing import NDArray
 
@@ -104,4 +105,4 @@ def look_up(values: Array, table: Array) -> Array:
     """Maps 8-bit numbers through a table of 256 entries in the order of the type's values."""
     if values.dtype == np.int8:
         table = np.roll(table, 128)
-    return np.take(table, values.view(np.uint8))
+    return by_blocks(lambda numbers: table[numbers], values.view(np.uint8))

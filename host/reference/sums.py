@@ -17,7 +17,7 @@ from nnapi_toolkit.reference.base import Array
 BLOCK_ELEMENTS = 1 << 17
 
 #: Elements of one block of converted or transposed weights.
-WEIGHT_ELEMENTS = 1 << 18
+WEIGHT_ELEMENTS = 1 << 17
 
 #: With fewer columns than this, sums go along the rows of the left matrix instead.
 NARROW = 64

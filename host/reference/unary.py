@@ -41,7 +41,7 @@ def _table_16bit(node: Node, values: Array, function: Function) -> Array:
     return interpolate_16bit(values, table).astype(np.int16)
 
 
-@kernel("ABS")
+@kernel("ABS", elementwise=True)
 def abs_(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """float32, int32, plain int16; int8 and int16 with parameters are rescaled when the scales differ."""
     values = operand(node, inputs, 0, "input")
@@ -62,7 +62,7 @@ def abs_(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequen
     return [map_elements(values, run)]
 
 
-@kernel("EXP")
+@kernel("EXP", elementwise=True)
 def exp(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """float32; int8 and int16 by table."""
     values = operand(node, inputs, 0, "input")
@@ -72,7 +72,7 @@ def exp(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequenc
     return [map_8bit(node, values, np.exp) if values.dtype == np.int8 else _table_16bit(node, values, np.exp)]
 
 
-@kernel("LOG")
+@kernel("LOG", elementwise=True)
 def log(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """float32; int8 and int16 by table, where non-positive numbers give the smallest output."""
     values = operand(node, inputs, 0, "input")
@@ -91,7 +91,7 @@ def log(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequenc
     ]
 
 
-@kernel("SQRT")
+@kernel("SQRT", elementwise=True)
 def sqrt(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """float32; int8 and int16: float32 root, divided by the output scale and truncated. Negative numbers are refused."""
     values = operand(node, inputs, 0, "input")
@@ -108,7 +108,7 @@ def sqrt(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequen
     return [np.clip(steps, *type_range(values.dtype)).astype(values.dtype)]
 
 
-@kernel("RSQRT")
+@kernel("RSQRT", elementwise=True)
 def rsqrt(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """1 / sqrt(x). float32; int8 by fixed-point Newton steps; int16 by table. Negative numbers are refused."""
     values = operand(node, inputs, 0, "input")
@@ -149,7 +149,7 @@ def _rsqrt_int8(values: Array, zero_in: int, real: float, zero_out: int) -> Arra
     return look_up(values, table)
 
 
-@kernel("SIN")
+@kernel("SIN", elementwise=True)
 def sin(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """Sine of float32 or float16."""
     values = operand(node, inputs, 0, "input")
@@ -157,7 +157,7 @@ def sin(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequenc
     return [_of_real(values, np.sin)]
 
 
-@kernel("COS")
+@kernel("COS", elementwise=True)
 def cos(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """Cosine of float32 or float16."""
     values = operand(node, inputs, 0, "input")
@@ -205,7 +205,7 @@ def round_(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequ
     return [np.rint(values)]
 
 
-@kernel("SIGN")
+@kernel("SIGN", elementwise=True)
 def sign(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """-1, 0 or 1. float32, float64, int32."""
     values = operand(node, inputs, 0, "input")

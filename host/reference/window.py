@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from nnapi_toolkit.delegate.graph import Node
 from nnapi_toolkit.reference.base import Array, check_shape, fail
+from nnapi_toolkit.reference.blocks import blocks
 from nnapi_toolkit.reference.sums import Matrix
 from numpy.lib.stride_tricks import as_strided
 
 SAME, VALID = 0, 1
 
-#: Elements of one block of gathered patches: it should stay in the second-level cache.
-PATCH_ELEMENTS = 1 << 18
+#: Elements of one block of gathered patches, and of its sums: they should stay in the second-level cache.
+PATCH_ELEMENTS = 1 << 17
+
+#: With fewer rows than this, a block may have twice as many elements: narrow products are slow.
+PATCH_ROWS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +59,6 @@ def axis(node: Node, name: str, size: int, kernel: int, stride: int, dilation: i
         fail(node, f"input {name}", size, f"at least the window's {effective} for VALID padding")
     total = max(0, (out - 1) * stride + effective - size)
     return Axis(size, out, kernel, stride, dilation, total // 2, total - total // 2)
-
-
-def pad_spatial(values: Array, axes: Sequence[Axis], fill: float) -> Array:
-    """Pads the spatial axes (1 ..) of a channels-last tensor; returns it unchanged if there is nothing to add."""
-    needed = [
-        (a.before, max(0, (a.out - 1) * a.stride + (a.kernel - 1) * a.dilation + 1 - a.size - a.before))
-        for a in axes
-    ]
-    if not any(before or after for before, after in needed):
-        return values
-    shape = list(values.shape)
-    inner: list[slice] = [slice(None)]
-    for position, (before, after) in enumerate(needed):
-        shape[1 + position] += before + after
-        inner.append(slice(before, before + values.shape[1 + position]))
-    padded = np.full(shape, fill, values.dtype)
-    padded[tuple(inner)] = values
-    return padded
 
 
 def padded_rows(item: Array, axes: Sequence[Axis], rows: slice, fill: float) -> Array:
@@ -116,25 +102,18 @@ def patches(padded: Array, axes: Sequence[Axis], counts: Sequence[int]) -> Array
     return as_strided(padded, shape, steps, writeable=False)
 
 
-def blocks(shape: Sequence[int], limit: int) -> Iterator[tuple[slice, ...]]:
-    """Cuts all positions of a shape, in order, into blocks of at most `limit` of them (at least one)."""
-    inner = math.prod(shape[1:])
-    if inner > limit and len(shape) > 1:
-        for place in range(shape[0]):
-            for rest in blocks(shape[1:], limit):
-                yield (slice(place, place + 1), *rest)
-        return
-    step = max(1, limit // max(1, inner))
-    for start in range(0, shape[0], step):
-        yield (slice(start, min(start + step, shape[0])), *(slice(0, size) for size in shape[1:]))
-
-
 def exact_dtype(bound: int) -> type[np.float32] | type[np.float64]:
     """The smaller float type in which every sum of products up to `bound` is exact."""
     return np.float32 if bound < 2**24 else np.float64
 
 
 Finish = Callable[[Array, int], Array]
+
+
+def _rows_of_a_block(width: int) -> int:
+    """How many windows are gathered at once, when a window or its sums have `width` elements."""
+    width = max(1, width)
+    return min(2 * PATCH_ELEMENTS // width, max(PATCH_ELEMENTS // width, PATCH_ROWS))
 
 
 def convolve(
@@ -171,7 +150,7 @@ def convolve(
         if pointwise:
             _pointwise(values[n], matrices[0], result[n], finish, n)
             continue
-        for where in blocks(spatial, PATCH_ELEMENTS // max(1, depth, channels)):
+        for where in blocks(spatial, _rows_of_a_block(max(depth, channels))):
             counts = [part.stop - part.start for part in where]
             padded = padded_rows(values[n], axes, where[0], fill)
             for place, (part, a) in enumerate(zip(where[1:], axes[1:]), 1):
@@ -186,7 +165,7 @@ def _pointwise(values: Array, matrix: Matrix, result: Array, finish: Finish, n: 
     """One batch item of a 1x1 convolution: a plain matrix product, in blocks of rows."""
     rows = values.reshape(-1, values.shape[-1])
     out = result.reshape(-1, result.shape[-1])
-    step = max(64, PATCH_ELEMENTS // max(matrix.values.shape))
+    step = max(64, _rows_of_a_block(max(matrix.values.shape)))
     for start in range(0, rows.shape[0], step):
         out[start : start + step] = finish(matrix.times(rows[start : start + step]), n)
 
