@@ -81,3 +81,18 @@ def by_blocks(function: Callable[..., Array], *operands: Array) -> Array:
         result[where] = part
     assert result is not None
     return result
+
+
+def by_rows(function: Callable[[Array], Array], rows: Array) -> Array:
+    """`function(rows)`, which works row by row on [M, K], called for one block of rows after the other."""
+    step = max(1, BLOCK // max(1, rows.shape[1]))
+    if len(rows) <= step:
+        return function(rows)
+    result: Array | None = None
+    for start in range(0, len(rows), step):
+        part = function(rows[start : start + step])
+        if result is None:
+            result = np.empty((len(rows), *part.shape[1:]), part.dtype)
+        result[start : start + step] = part
+    assert result is not None
+    return result

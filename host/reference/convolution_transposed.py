@@ -31,10 +31,12 @@ from nnapi_toolkit.reference.convolution import (
     float_finish,
     hybrid_finish,
     integer_finish,
+    lay_out,
 )
 from nnapi_toolkit.reference.hybrid import quantize_batches
 from nnapi_toolkit.reference.quantized import zero_point_of
-from nnapi_toolkit.reference.window import SAME, VALID, axis, exact_dtype
+from nnapi_toolkit.reference.sums import Matrix
+from nnapi_toolkit.reference.window import SAME, VALID, axis
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,40 +49,41 @@ class Spread:
     before: int
 
 
-def spread(values: Array, taps: Array, axes: Sequence[Spread], in_order: bool = False) -> Array:
-    """Sums of all windows.
+def spread(
+    values: Array, weights: Array, axes: Sequence[Spread], compute: np.dtype[Any], offset: int = 0, in_order: bool = False
+) -> Array:
+    """Sums of all windows, one place of the window after the other.
 
     Args:
         values: Input [N, *spatial, I], in the type to compute in.
-        taps: Weights [I, *kernel, O], of the same type.
+        weights: A view [I, *kernel, O], of any type.
         axes: One per spatial axis.
+        compute: The type to compute in.
+        offset: Zero point of the weights.
         in_order: Form the sums in the reference's order: input cells from first to last, so taps from last to first.
 
     Returns:
         [N, *out, O].
     """
-    count = len(axes)
-    size, kernel_shape, channels = values.shape[1:-1], taps.shape[1:-1], taps.shape[-1]
+    size, kernel_shape, channels = values.shape[1:-1], weights.shape[1:-1], weights.shape[-1]
     spans = [
         max((s - 1) * a.stride + (k - 1) * a.dilation + 1, a.before + a.out)
         for s, k, a in zip(size, kernel_shape, axes)
     ]
     result = np.zeros((values.shape[0], *spans, channels), values.dtype)
-    columns = np.empty(0, values.dtype)
-    if not in_order:
-        columns = values.reshape(-1, values.shape[-1]) @ taps.reshape(taps.shape[0], -1)
-        columns = columns.reshape(*values.shape[:-1], *kernel_shape, channels)
+    rows = values.reshape(-1, values.shape[-1])
     for tap in reversed(list(np.ndindex(*kernel_shape))):
         target = [slice(None)]
         for place, cells, a in zip(tap, size, axes):
             first = place * a.dilation
             target.append(slice(first, first + (cells - 1) * a.stride + 1, a.stride))
         sums = result[tuple(target)]
+        matrix = weights[(slice(None), *tap)]
         if not in_order:
-            sums += columns[(slice(None),) * (count + 1) + tap]
+            sums += Matrix(matrix, compute, offset).times(rows).reshape(*values.shape[:-1], channels)
             continue
         for depth in range(values.shape[-1]):
-            sums += values[..., depth, None] * taps[(depth, *tap)]
+            sums += values[..., depth, None] * matrix[depth]
     return result[(slice(None), *(slice(a.before, a.before + a.out) for a in axes))]
 
 
@@ -118,19 +121,12 @@ def transpose_conv(node: Node, inputs: Sequence[Array | None], runtime: Runtime)
     bias = check_bias(node, optional(inputs, 3), channels)
     require_type(node, values, "type of input 2", np.float32, np.uint8, np.int8, np.int16)
     if values.dtype == np.float32 and weights.dtype == np.float32:
-        taps = np.ascontiguousarray(weights.transpose(3, 1, 2, 0))
-        sums = spread(values, taps, axes, runtime.reference_order)
+        taps = weights.transpose(3, 1, 2, 0)
+        sums = spread(values, taps, axes, values.dtype, in_order=runtime.reference_order)
         return [float_finish(node, bias)(np.ascontiguousarray(sums), 0)]
     if values.dtype == np.float32:
         return [_hybrid(node, values, weights, bias, axes)]
     return [_quantized(node, runtime, values, weights, bias, axes)]
-
-
-def _laid_out(weights: Array, offset: int, largest: int) -> Array:
-    """Integer weights [O, KH, KW, I] as [I, KH, KW, O] in the smallest exact float type."""
-    wide = weights.astype(np.int32) - offset
-    bound = int(np.abs(wide).reshape(wide.shape[0], -1).sum(axis=1, dtype=np.int64).max(initial=0)) * largest
-    return np.ascontiguousarray(wide.transpose(3, 1, 2, 0), exact_dtype(bound))
 
 
 def _quantized(
@@ -139,24 +135,24 @@ def _quantized(
     offset = zero_point_of(tensor_in(node, 1)) if values.dtype == np.uint8 else 0
     largest = 65535 if values.dtype == np.int16 else 255
 
-    def build() -> Array:
-        return _laid_out(weights, offset, largest)
+    def build() -> np.dtype[Any]:
+        return lay_out(weights, 1, offset, largest).matrices[0].compute
 
-    taps: Array = runtime.memo(node, "weights", build, 4 * weights.size) if from_constants(node, 1) else build()
+    compute: np.dtype[Any] = runtime.memo(node, "type", build) if from_constants(node, 1) else build()
     zero = zero_point_of(tensor_in(node, 2))
     channels = weights.shape[0]
     multiplier = convolution_multiplier(node, channels, values.dtype)
     finish = integer_finish(node, bias, np.zeros(channels, np.int64), multiplier, values.dtype)
-    centred = (values.astype(np.int32) - zero).astype(taps.dtype)
-    return finish(np.ascontiguousarray(spread(centred, taps, axes)), 0)
+    centred = values.astype(compute) - compute.type(zero)
+    return finish(np.ascontiguousarray(spread(centred, weights.transpose(3, 1, 2, 0), axes, compute, offset)), 0)
 
 
 def _hybrid(node: Node, values: Array, weights: Array, bias: Array | None, axes: Sequence[Spread]) -> Array:
     channels = weights.shape[0]
     numbers, row_scales, zeros = quantize_batches(values, asymmetric=True)
-    taps = _laid_out(weights, 0, 255)
-    centred = numbers.astype(np.int32) - zeros.reshape(-1, 1, 1, 1)
-    sums = spread(centred.astype(taps.dtype), taps, axes)
+    compute = lay_out(weights, 1, 0, 255).matrices[0].compute
+    centred = numbers.astype(compute) - zeros.reshape(-1, 1, 1, 1).astype(compute)
+    sums = spread(centred, weights.transpose(3, 1, 2, 0), axes, compute)
     scales = filter_scales(node, channels).astype(np.float32)
     nothing = np.zeros(channels, np.int64)
     finish: Callable[[Array, int], Array] = hybrid_finish(node, bias, scales, row_scales, zeros, nothing)
@@ -174,8 +170,7 @@ def conv_3d_transpose(node: Node, inputs: Sequence[Array | None], runtime: Runti
     shape = _output_shape(node, operand(node, inputs, 0, "output_shape"), values, weights.shape[3])
     axes = _axes(node, shape[1:4], weights.shape[:3], "dhw")
     bias = check_bias(node, optional(inputs, 3), weights.shape[3])
-    taps = np.ascontiguousarray(weights.transpose(4, 0, 1, 2, 3))
-    sums = spread(values, taps, axes, runtime.reference_order)
+    sums = spread(values, weights.transpose(4, 0, 1, 2, 3), axes, values.dtype, in_order=runtime.reference_order)
     return [float_finish(node, bias)(np.ascontiguousarray(sums), 0)]
 
 
@@ -197,7 +192,7 @@ def transposed_with_bias(
         full = (size - 1) * stride + taps
         out = size * stride if padding == SAME else max(full, size * stride)
         axes.append(Spread(out, stride, 1, max(0, full - size * stride) // 2 if padding == SAME else 0))
-    sums: Any = spread(values, np.ascontiguousarray(weights.transpose(3, 1, 2, 0)), axes, in_order)
+    sums: Any = spread(values, weights.transpose(3, 1, 2, 0), axes, values.dtype, in_order=in_order)
     return np.ascontiguousarray(sums + bias)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from nnapi_toolkit.reference.blocks import BLOCK
 from nnapi_toolkit.reference.fixed_point import round_half_away
 from numpy.typing import NDArray
 
@@ -25,6 +27,13 @@ def _round_row_tails(scaled: Float32) -> Float32:
     return result
 
 
+def _columns(rows: Float32) -> Iterator[slice]:
+    """Blocks along the rows, whole groups of eight in each but the last, so that temporaries stay small."""
+    step = max(8, BLOCK // max(1, len(rows)) // 8 * 8)
+    for start in range(0, rows.shape[1], step):
+        yield slice(start, start + step)
+
+
 def quantize_rows_symmetric(rows: Float32) -> tuple[NDArray[np.int8], Float32]:
     """Quantises each row by its largest magnitude to -127 .. 127; returns the numbers and one scale per row.
 
@@ -32,11 +41,13 @@ def quantize_rows_symmetric(rows: Float32) -> tuple[NDArray[np.int8], Float32]:
     """
     if rows.shape[-1] == 0:
         return rows.astype(np.int8), np.ones(rows.shape[0], np.float32)
-    largest = np.abs(rows).max(axis=1)
+    largest = np.maximum(rows.max(axis=1), -rows.min(axis=1))
     empty = largest == 0
     span: Float32 = np.where(empty, np.float32(1), largest)
     inverse: Float32 = (np.float32(127) / span).astype(np.float32)
-    numbers = np.clip(_round_row_tails(rows * inverse[:, None]), -127, 127).astype(np.int8)
+    numbers = np.empty(rows.shape, np.int8)
+    for part in _columns(rows):
+        numbers[:, part] = np.clip(_round_row_tails(rows[:, part] * inverse[:, None]), -127, 127)
     return numbers, np.where(empty, np.float32(1), span / np.float32(127)).astype(np.float32)
 
 
@@ -63,7 +74,8 @@ def quantize_rows_asymmetric(rows: Float32) -> tuple[NDArray[np.int8], Float32, 
         zero = int(np.clip(round_half_away(zero_point), -128, 127))
         scales[index], zero_points[index] = np.float32(scale), zero
         inverse = np.float32(1.0 / float(scales[index]))
-        numbers[index] = np.clip(_round_row_tails(rows[index] * inverse) + zero, -128, 127)
+        for part in _columns(rows[index : index + 1]):
+            numbers[index, part] = np.clip(_round_row_tails(rows[index, part] * inverse) + zero, -128, 127)
     return numbers, scales, zero_points
 
 

@@ -25,6 +25,8 @@ from nnapi_toolkit.reference.base import (
 from nnapi_toolkit.reference.fixed_point import Multiplier, multiply_by_quantized_multiplier, wrap32
 from nnapi_toolkit.reference.hybrid import quantize_rows_asymmetric, quantize_rows_symmetric
 from nnapi_toolkit.reference.quantized import activate_float, scale_of, zero_point_of
+from nnapi_toolkit.reference.sums import Matrix
+from nnapi_toolkit.reference.window import exact_dtype
 from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
@@ -60,9 +62,10 @@ def product(
             return lambda rows: rows * weights
         return lambda rows: rows @ weights.T
     require_type(node, weights, f"type of input {index}", np.int8, np.uint8)
-    matrix = weights.view(np.int8).astype(np.float64).T
+    numbers_of_weights = weights.view(np.int8)
+    matrix = Matrix(numbers_of_weights.T, np.dtype(exact_dtype(128 * 128 * columns)))
     scale = np.float32(scale_of(node, tensor_in(node, index)))
-    sums_of_weights = matrix.sum(axis=0).astype(np.int64)
+    sums_of_weights = numbers_of_weights.sum(axis=1, dtype=np.int64)
 
     def multiply(rows: Float32) -> Float32:
         if asymmetric:
@@ -70,7 +73,7 @@ def product(
         else:
             numbers, scales = quantize_rows_symmetric(rows)
             zeros = np.zeros(len(rows), np.int32)
-        sums = (numbers.astype(np.float64) @ matrix).astype(np.int64)
+        sums = matrix.times(numbers).astype(np.int64)
         sums -= zeros[:, None].astype(np.int64) * sums_of_weights
         return sums.astype(np.float32) * (scales * scale)[:, None]
 

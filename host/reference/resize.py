@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from nnapi_toolkit.delegate.graph import Node
 from nnapi_toolkit.reference.base import Array, Runtime, check_shape, fail, kernel, operand, require_type
+from nnapi_toolkit.reference.blocks import BLOCK, blocks
 from nnapi_toolkit.reference.fixed_point import round_half_away, truncating_divide, truncating_shift
 from numpy.typing import NDArray
 
@@ -38,22 +39,33 @@ def resize_bilinear(node: Node, inputs: Sequence[Array | None], runtime: Runtime
     values, height, width = _sizes(node, inputs)
     require_type(node, values, "type of input 0", np.float32, np.uint8, np.int8, np.int16)
     options = node.operator.options
-    if values.dtype in (np.int8, np.int16):
-        return [_bilinear_integer(values, height, width, options.align_corners, options.half_pixel_centers)]
-    rows = _float_positions(values.shape[1], height, options.align_corners, options.half_pixel_centers)
-    columns = _float_positions(values.shape[2], width, options.align_corners, options.half_pixel_centers)
+    integer = values.dtype in (np.int8, np.int16)
+    positions = _integer_positions if integer else _float_positions
+    sides = [
+        positions(size, out, options.align_corners, options.half_pixel_centers)
+        for size, out in zip(values.shape[1:3], (height, width))
+    ]
+    interpolate = _bilinear_integer if integer else _bilinear_float
+    result = np.empty((values.shape[0], height, width, values.shape[3]), values.dtype)
+    for n in range(values.shape[0]):
+        for (rows,) in blocks((height,), BLOCK // max(1, width * values.shape[3])):
+            result[n, rows] = interpolate(values[n], [side[rows] for side in sides[0]], sides[1])
+    return [result]
+
+
+def _bilinear_float(values: Array, rows: Sequence[Array], columns: Sequence[Array]) -> Array:
+    """Some rows of the output from [H, W, C]; lower index, upper index and fraction of each row and column."""
     one = np.float32(1)
     down, across = rows[2][:, None, None], columns[2][None, :, None]
-    real = values.astype(np.float32, copy=False)
 
-    def corner(y: NDArray[np.int64], x: NDArray[np.int64]) -> Array:
-        return real[:, y][:, :, x]
+    def corner(y: Array, x: Array) -> Array:
+        return values[y[:, None], x].astype(np.float32, copy=False)
 
     result = corner(rows[0], columns[0]) * (one - down) * (one - across)
     result += corner(rows[1], columns[0]) * down * (one - across)
     result += corner(rows[0], columns[1]) * (one - down) * across
     result += corner(rows[1], columns[1]) * down * across
-    return [result if values.dtype == np.float32 else (result + np.float32(0.5)).astype(np.uint8)]
+    return result if values.dtype == np.float32 else (result + np.float32(0.5)).astype(np.uint8)
 
 
 def _float_positions(
@@ -73,15 +85,12 @@ def _float_positions(
     return np.minimum(low, size - 1), high, position - low.astype(np.float32)
 
 
-def _bilinear_integer(
-    values: Array, height: int, width: int, align_corners: bool, half_pixel_centers: bool
-) -> Array:
-    rows = _integer_positions(values.shape[1], height, align_corners, half_pixel_centers)
-    columns = _integer_positions(values.shape[2], width, align_corners, half_pixel_centers)
+def _bilinear_integer(values: Array, rows: Sequence[Array], columns: Sequence[Array]) -> Array:
+    """As `_bilinear_float`, with fractions in 1/1024."""
     down, across = rows[2][:, None, None], columns[2][None, :, None]
 
-    def corner(y: NDArray[np.int64], x: NDArray[np.int64]) -> NDArray[np.int64]:
-        return values[:, y][:, :, x].astype(np.int64)
+    def corner(y: Array, x: Array) -> Array:
+        return values[y[:, None], x].astype(np.int64)
 
     total = corner(rows[0], columns[0]) * (1024 - down) * (1024 - across)
     total += corner(rows[1], columns[0]) * down * (1024 - across)

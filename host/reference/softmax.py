@@ -6,11 +6,13 @@ Semantics: LiteRT's reference kernels; the 8-bit ones are fixed-point (Q5.26 dif
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from nnapi_toolkit.delegate.graph import Node
 from nnapi_toolkit.reference.base import Array, Runtime, fail, kernel, operand, require_type, tensor_in
+from nnapi_toolkit.reference.blocks import by_rows
 from nnapi_toolkit.reference.fixed_functions import (
     exp_on_negative_values,
     leading_zeros,
@@ -63,13 +65,14 @@ def softmax(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Seq
         return [np.zeros(values.shape, node.output(0).dtype)]
     beta = float(node.operator.options.beta)
     rows = values.reshape(-1, values.shape[-1])
+    function: Callable[[Array], Array]
     if values.dtype in (np.float32, np.float16):
-        result = _softmax_float(rows, beta)
+        function = partial(_softmax_float, beta=beta)
     elif values.dtype == np.int16:
-        result = _softmax_int16(node, rows, beta)
+        function = partial(_softmax_int16, node, beta=beta)
     else:
-        result = _softmax_8bit(node, rows, beta)
-    return [result.reshape(values.shape)]
+        function = partial(_softmax_8bit, node, beta=beta)
+    return [by_rows(function, rows).reshape(values.shape)]
 
 
 def _softmax_float(rows: Array, beta: float) -> Array:
@@ -119,12 +122,15 @@ def log_softmax(node: Node, inputs: Sequence[Array | None], runtime: Runtime) ->
     if values.size == 0:
         return [values.copy()]
     rows = values.reshape(-1, values.shape[-1])
-    if values.dtype == np.float32:
-        shifted = rows - rows.max(axis=1, keepdims=True)
-        exps = np.exp(shifted.astype(np.float64)).astype(np.float32)
-        total = np.log(sum_in_order(exps.T).astype(np.float64)).astype(np.float32)
-        return [(shifted - total[:, None]).reshape(values.shape)]
-    return [_log_softmax_8bit(node, rows).reshape(values.shape)]
+    function: Callable[[Array], Array]
+    function = _log_softmax_float if values.dtype == np.float32 else partial(_log_softmax_8bit, node)
+    return [by_rows(function, rows).reshape(values.shape)]
+
+
+def _log_softmax_float(rows: Array) -> Array:
+    shifted = rows - rows.max(axis=1, keepdims=True)
+    exps = np.exp(shifted.astype(np.float64)).astype(np.float32)
+    return np.asarray(shifted - np.log(sum_in_order(exps.T).astype(np.float64)).astype(np.float32)[:, None])
 
 
 def _log_softmax_8bit(node: Node, rows: Array) -> Array:

@@ -7,7 +7,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
 #: Beyond this erfc is below the smallest float32.
@@ -20,8 +19,17 @@ def _erfc_series() -> NDArray[np.float64]:
     low = 2 / (2 + _LARGEST)
     nodes = np.cos((np.arange(32) + 0.5) * np.pi / 32)
     t = (nodes + 1) / 2 * (1 - low) + low
-    samples = [math.log(math.erfc(2 / v - 2)) + (2 / v - 2) ** 2 - math.log(v) for v in t]
-    return chebyshev.chebfit(nodes, samples, 30)
+    samples = np.array([math.log(math.erfc(2 / v - 2)) + (2 / v - 2) ** 2 - math.log(v) for v in t])
+    waves = np.cos(np.arange(31)[:, None] * (np.arange(32) + 0.5) * np.pi / 32)
+    return np.asarray(waves @ samples / 16 * np.where(np.arange(31) == 0, 0.5, 1))
+
+
+def _chebyshev(x: NDArray[np.float64], series: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The sum of a Chebyshev series, by Clenshaw's recurrence."""
+    one, two = np.zeros_like(x), np.zeros_like(x)
+    for coefficient in series[:0:-1]:
+        one, two = 2 * x * one - two + coefficient, one
+    return np.asarray(x * one - two + series[0])
 
 
 def erfc(values: NDArray[Any]) -> NDArray[np.float64]:
@@ -31,6 +39,6 @@ def erfc(values: NDArray[Any]) -> NDArray[np.float64]:
     low = 2 / (2 + _LARGEST)
     t = 2 / (2 + inside)
     position = (t - low) / (1 - low) * 2 - 1
-    positive = t * np.exp(chebyshev.chebval(position, _erfc_series()) - inside * inside)
+    positive = t * np.exp(_chebyshev(position, _erfc_series()) - inside * inside)
     positive = np.where(x > _LARGEST, 0.0, positive)
     return np.where(np.asarray(values) < 0, 2 - positive, positive)
