@@ -324,7 +324,5 @@ def prelu(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Seque
     plain = values.astype(np.int64) - zero_point_of(source)
     factor = alpha.astype(np.int64) - zero_point_of(slope)
     below = multiply_by_quantized_multiplier(plain * factor, product)
-    result = np.where(plain >= 0, multiply_by_quantized_multiplier(plain, identity), below) + zero_point_of(
-        target
-    )
+    result = np.where(plain >= 0, multiply_by_quantized_multiplier(plain, identity), below) + zero_point_of(target)
     return [np.clip(result, *type_range(values.dtype)).astype(values.dtype)]

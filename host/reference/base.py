@@ -43,7 +43,7 @@ class Runtime(Protocol):
     def memo(self, node: Node, key: str, build: Callable[[], Value], size: int = 0) -> Value:
         """`build()`, or what it gave before for this node and key, as far as `size` bytes fit the run's budget.
 
-        For values that depend on constants only, such as weights laid out for a matrix product.
+        For values that depend on constants only, such as the sums of a layer's weights.
         """
         ...
 
@@ -90,9 +90,7 @@ def custom_op(name: str, *, replace: bool = False) -> Callable[[Kernel], Kernel]
 
     def register(function: Kernel) -> Kernel:
         if name in CUSTOM_KERNELS and not replace:
-            raise ValueError(
-                f"custom operator {name} has a kernel already: pass replace=True to take its place"
-            )
+            raise ValueError(f"custom operator {name} has a kernel already: pass replace=True to take its place")
         CUSTOM_KERNELS[name] = function
         return function
 

@@ -59,11 +59,7 @@ def compare(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Seq
     first, second, _ = broadcast_pair(node, inputs)
     require_type(node, first, "type of the inputs", *_TYPES)
     name = node.operator.name
-    wide = (
-        first.dtype == np.int16
-        and name in ("EQUAL", "NOT_EQUAL")
-        and tensor_in(node, 0).quantization is not None
-    )
+    wide = first.dtype == np.int16 and name in ("EQUAL", "NOT_EQUAL") and tensor_in(node, 0).quantization is not None
     if wide or first.dtype in (np.int8, np.uint8):
         first, second = _rescaled(node, 0, first), _rescaled(node, 1, second)
     return [np.asarray(_COMPARISONS[name](first, second)).astype(np.bool_)]
@@ -84,12 +80,7 @@ def select(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequ
     condition, first, second = _select_operands(node, inputs)
     if first.shape != second.shape:
         fail(node, "shape of input 2", list(second.shape), f"that of input 1, {list(first.shape)}")
-    if (
-        condition.shape != first.shape
-        and condition.ndim == 1
-        and first.ndim
-        and condition.shape[0] == first.shape[0]
-    ):
+    if condition.shape != first.shape and condition.ndim == 1 and first.ndim and condition.shape[0] == first.shape[0]:
         condition = condition.reshape(-1, *[1] * (first.ndim - 1))
     elif condition.shape != first.shape and condition.size != 1:
         fail(

@@ -100,13 +100,9 @@ def filter_scales(node: Node, channels: int, index: int = 1) -> NDArray[np.float
     return scales
 
 
-def convolution_multiplier(
-    node: Node, channels: int, dtype: np.dtype[Any], filter_index: int = 1
-) -> Multiplier:
+def convolution_multiplier(node: Node, channels: int, dtype: np.dtype[Any], filter_index: int = 1) -> Multiplier:
     """Output multipliers in / out * filter. int8 and int16 form the product in double, uint8 in float32 first."""
-    source = scale_of(
-        node, tensor_in(node, 0 if filter_index == 1 and node.operator.name != "TRANSPOSE_CONV" else 2)
-    )
+    source = scale_of(node, tensor_in(node, 0 if filter_index == 1 and node.operator.name != "TRANSPOSE_CONV" else 2))
     target = scale_of(node, node.output(0))
     scales = filter_scales(node, channels, filter_index)
     if dtype == np.uint8:
@@ -138,9 +134,7 @@ def integer_finish(
         requantizer = Requantizer.of(offset, multiplier, zero_point_of(target), limits, dtype)
         return lambda sums, _: requantizer(sums)
     if getattr(options, "quantized_bias_type", 0) == INT32:
-        return lambda sums, _: requantize(
-            wrap32(sums.astype(np.int64) + offset), None, multiplier, 0, limits, dtype
-        )
+        return lambda sums, _: requantize(wrap32(sums.astype(np.int64) + offset), None, multiplier, 0, limits, dtype)
 
     def finish(sums: Array, _: int) -> Array:
         scaled = wrap32(multiply_int64_accumulator(sums.astype(np.int64) + offset, multiplier))

@@ -50,7 +50,12 @@ class Spread:
 
 
 def spread(
-    values: Array, weights: Array, axes: Sequence[Spread], compute: np.dtype[Any], offset: int = 0, in_order: bool = False
+    values: Array,
+    weights: Array,
+    axes: Sequence[Spread],
+    compute: np.dtype[Any],
+    offset: int = 0,
+    in_order: bool = False,
 ) -> Array:
     """Sums of all windows, one place of the window after the other.
 

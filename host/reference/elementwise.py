@@ -74,9 +74,7 @@ def _activation(node: Node) -> int:
     return int(getattr(node.operator.options, "fused_activation_function", NONE))
 
 
-def _plain(
-    node: Node, inputs: Sequence[Array | None], function: Callable[..., Array], *dtypes: type[Any]
-) -> Array:
+def _plain(node: Node, inputs: Sequence[Array | None], function: Callable[..., Array], *dtypes: type[Any]) -> Array:
     first, second, _ = broadcast_pair(node, inputs)
     require_type(node, first, "type of the inputs", *dtypes)
     with np.errstate(all="ignore"):
@@ -289,15 +287,10 @@ def squared_difference(node: Node, inputs: Sequence[Array | None], runtime: Runt
     tensors, target = (tensor_in(node, 0), tensor_in(node, 1)), node.output(0)
     scales = [scale_of(node, t) for t in tensors]
     twice = 2 * max(scales)
-    terms = [
-        _scaled_term(node, t, v, 7, Multiplier.of(s / twice))
-        for t, v, s in zip(tensors, (first, second), scales)
-    ]
+    terms = [_scaled_term(node, t, v, 7, Multiplier.of(s / twice)) for t, v, s in zip(tensors, (first, second), scales)]
     difference = terms[0].astype(np.int64) - terms[1]
     multiplier = Multiplier.of(twice * twice / ((1 << 14) * scale_of(node, target)))
-    return [
-        requantize(difference * difference, None, multiplier, zero_point_of(target), (-128, 127), first.dtype)
-    ]
+    return [requantize(difference * difference, None, multiplier, zero_point_of(target), (-128, 127), first.dtype)]
 
 
 @kernel("FLOOR_DIV", elementwise=True)
@@ -333,9 +326,7 @@ def add_n(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Seque
     for index in range(1, len(inputs)):
         term = operand(node, inputs, index, "term")
         if term.shape != total.shape or term.dtype != total.dtype:
-            fail(
-                node, f"input {index}", f"{term.dtype}{list(term.shape)}", f"{total.dtype}{list(total.shape)}"
-            )
+            fail(node, f"input {index}", f"{term.dtype}{list(term.shape)}", f"{total.dtype}{list(total.shape)}")
         total += term
     return [total]
 

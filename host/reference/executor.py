@@ -17,12 +17,12 @@ from nnapi_toolkit.reference.quantized import zero_point_of
 #: Subgraphs that call each other deeper than this do so without end.
 MAX_DEPTH = 64
 
-#: Bytes of laid-out weights that an executor keeps between runs; past it they are made anew each time.
-MEMO_BYTES = 64 << 20
+#: Bytes of what an executor keeps between runs because it follows from constants; past it, it is made anew each time.
+MEMO_BYTES = 16 << 20
 
 
 class ReferenceExecutor:
-    """The CPU reference for one graph: holds its variables, resources and laid-out weights.
+    """The CPU reference for one graph: holds its variables, resources, and what it keeps of constants.
 
     Two ways to use it: `run` for a whole subgraph; `begin` and `run_operators` for a caller that walks a plan and keeps
     the values itself. Not for several threads at once.
@@ -30,7 +30,8 @@ class ReferenceExecutor:
     Args:
         graph: The model.
         keep_intermediates: Leave all tensors in the caller's dict, instead of dropping each after its last use.
-        memo_bytes: Limit for weights that are kept laid out between runs.
+        memo_bytes: Limit for what is kept between runs because it follows from constants: sums of weights, dequantised
+            constants. Weights themselves are read from the mapped file.
         reference_order: True forms float32 sums in the order of LiteRT's reference kernels, so that convolutions
             and their like agree with them to the bit; False leaves the order to BLAS, which takes a quarter of the
             time for large products.

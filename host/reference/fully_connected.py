@@ -131,9 +131,7 @@ def _hybrid(node: Node, runtime: Runtime, rows: Array, weights: Array, bias: Arr
     return activate_float(result, options.fused_activation_function)
 
 
-def _blockwise(
-    node: Node, blocks: BlockQuantization, rows: Array, weights: Array, bias: Array | None
-) -> Array:
+def _blockwise(node: Node, blocks: BlockQuantization, rows: Array, weights: Array, bias: Array | None) -> Array:
     """Hybrid with a scale for each block of weights: float32 sums over the blocks' integer sums, in their order."""
     units, width = weights.shape
     scales, size = node.subgraph.tensors[blocks.scales].data, blocks.block_size

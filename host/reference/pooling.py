@@ -97,7 +97,7 @@ def average_pool_2d(node: Node, inputs: Sequence[Array | None], runtime: Runtime
         if values.dtype == np.uint8:
             means: Array = (sums + half) // cells
         else:
-            means = truncating_divide(sums + np.where(sums > 0, half, -half), cells)
+            means = truncating_divide(sums + np.where(sums > 0, half, -half), cells.astype(np.int64))
         return np.clip(means, *limits)
 
     return [_pool(values, axes, 0, np.dtype(np.int32), np.add, integer_mean)]

@@ -34,17 +34,13 @@ def number_range(tensor: Tensor) -> tuple[int, int]:
     return _NARROW.get(tensor.type.name) or type_range(np.dtype(tensor.dtype))
 
 
-def channel_parameters(
-    node: Node, tensor: Tensor, rank: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
+def channel_parameters(node: Node, tensor: Tensor, rank: int) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
     """Scales and zero points shaped to broadcast along the quantised dimension, or None for per-tensor ones."""
     quantization = tensor.quantization
     if quantization is None or len(quantization.scale) < 2:
         return None
     if not 0 <= quantization.dimension < rank:
-        fail(
-            node, f"quantized dimension of '{tensor.name}'", quantization.dimension, f"below the rank {rank}"
-        )
+        fail(node, f"quantized dimension of '{tensor.name}'", quantization.dimension, f"below the rank {rank}")
     shape = [1] * rank
     shape[quantization.dimension] = -1
     scales = np.asarray(quantization.scale, np.float32)
@@ -90,7 +86,8 @@ def _requantize(node: Node, values: Array, dtype: np.dtype[Any]) -> Array:
         numbers = np.arange(low, high + 1, dtype=np.int64) - zero_in
         return look_up(values, requantize(numbers, None, multiplier, zero_out, limits, dtype))
     return by_blocks(
-        lambda numbers: requantize(numbers.astype(np.int64) - zero_in, None, multiplier, zero_out, limits, dtype), values
+        lambda numbers: requantize(numbers.astype(np.int64) - zero_in, None, multiplier, zero_out, limits, dtype),
+        values,
     )
 
 

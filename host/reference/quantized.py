@@ -39,11 +39,7 @@ def scale_or_zero(tensor: Tensor) -> float:
 
 def zero_point_of(tensor: Tensor) -> int:
     """The per-tensor zero point; 0 for a tensor without quantisation."""
-    return (
-        int(tensor.quantization.zero_point[0])
-        if tensor.quantization and tensor.quantization.zero_point
-        else 0
-    )
+    return int(tensor.quantization.zero_point[0]) if tensor.quantization and tensor.quantization.zero_point else 0
 
 
 def type_range(dtype: np.dtype[Any]) -> tuple[int, int]:

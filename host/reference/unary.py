@@ -55,9 +55,7 @@ def abs_(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequen
 
     def run(numbers: Int64) -> Int64:
         size = np.abs(numbers - zero_in)
-        return (
-            size if scale_in == scale_out else multiply_by_quantized_multiplier(size, multiplier)
-        ) + zero_out
+        return (size if scale_in == scale_out else multiply_by_quantized_multiplier(size, multiplier)) + zero_out
 
     return [map_elements(values, run)]
 
@@ -86,9 +84,7 @@ def log(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequenc
     def function(x: NDArray[Any]) -> NDArray[Any]:
         return np.where(x <= 0, smallest, np.log(np.maximum(x, 1e-300)))
 
-    return [
-        map_8bit(node, values, function) if values.dtype == np.int8 else _table_16bit(node, values, function)
-    ]
+    return [map_8bit(node, values, function) if values.dtype == np.int8 else _table_16bit(node, values, function)]
 
 
 @kernel("SQRT", elementwise=True)
