@@ -47,7 +47,8 @@ def model_names(prefix: str = "") -> list[Any]:
 
 
 def model_path(name: str) -> Path:
-    """The unpacked file of a shared model; compressed ones are unpacked once into the user's cache."""
+    """The unpacked file of a shared model, or a skip; compressed ones are unpacked once into the user's cache."""
+    shared_path("models", "catalogue.json")
     entry = catalogue()[name]
     plain = SHARED / "models" / entry["file"]
     if plain.exists():

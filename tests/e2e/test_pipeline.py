@@ -13,11 +13,10 @@ from nnapi_toolkit.android.errors import DriverError
 from nnapi_toolkit.errors import UsageError
 from nnapi_toolkit.session import Session, SessionOptions
 
-from tests.conftest import SHARED, Golden, catalogue, model_path
+from tests.conftest import Golden, model_path
 from tests.modelbuilder import ModelBuilder
 
 MODEL = "mobilenet_v1_025_128_int8"
-pytestmark = pytest.mark.skipif(not catalogue(), reason=f"needs models below $NNAPI_TOOLKIT_SHARED (now {SHARED})")
 
 
 def numbered(session: Session, count: int) -> list[list[np.ndarray]]:
