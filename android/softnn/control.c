@@ -52,6 +52,18 @@ int snn_shape_model(SnnNode *node, uint32_t input, const SnnTensor *const *input
   return SNN_OK;
 }
 
+int snn_reserve_results(SnnNode *node, uint32_t input, uint32_t banks) {
+  SnnInstance *child = node->context->step->children[input];
+  for (uint32_t i = 0; i < child->model->n_outputs; i++) {
+    SnnSlot *slot = &child->slots[child->model->outputs[i]];
+    if (!snn_reserve(&slot->own, slot->bytes)) return SNN_NO_MEMORY;
+    for (uint32_t bank = 0; bank < banks; bank++) {
+      if (!snn_reserve(&child->banks[i * SNN_BANKS + bank], slot->bytes)) return SNN_NO_MEMORY;
+    }
+  }
+  return SNN_OK;
+}
+
 bool snn_executing(const SnnNode *node) { return node->context->instance->run != NULL; }
 
 int snn_run_model(SnnNode *node, uint32_t input, uint32_t bank, const SnnTensor *const *inputs, SnnTensor *outputs) {

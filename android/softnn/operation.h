@@ -140,6 +140,8 @@ const SnnTensor *snn_model_output(const SnnNode *node, uint32_t input, uint32_t 
 /* Prepare: the shapes of its outputs for inputs of these shapes, into outputs[snn_model_outputs]. SNN_NEEDS_DATA when they depend on
  * values. */
 int snn_shape_model(SnnNode *node, uint32_t input, const SnnTensor *const *inputs, SnnTensor *outputs);
+/* Prepare, after it: room for the results of runs into banks 0 to banks - 1, so that those runs allocate nothing. */
+int snn_reserve_results(SnnNode *node, uint32_t input, uint32_t banks);
 /* Is an execution under way? Only then can a model be run; in prepare, that is the case when it has answered SNN_NEEDS_DATA before. */
 bool snn_executing(const SnnNode *node);
 /* Runs it. The outputs lie in memory of bank 0..3 and stay until the next run of this model (of this node) into the same bank: a loop

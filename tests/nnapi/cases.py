@@ -189,20 +189,25 @@ class CaseRun:
             self.api.check(call, model.handle, index, built[operand["subgraph"]].handle)
 
     def execute(self, compilation: Compilation, example: dict[str, Any]) -> str | None:
-        spec = self.case["models"][0]
         with Execution(compilation) as execution:
             if self.case.get("endless_loop"):
                 self.api.check("Execution_setLoopTimeout", execution.handle, LOOP_TIMEOUT_NS)
-            for position, (operand, key) in enumerate(zip(spec["inputs"], example["inputs"], strict=True)):
-                value = None if key is None else np.ascontiguousarray(self.arrays[key])
-                execution.input(position, value, self.run_type(spec["operands"][operand], value))
-            outputs = []
-            for position, (operand, key) in enumerate(zip(spec["outputs"], example["outputs"], strict=True)):
-                buffer = self.output_buffer(spec["operands"][operand], None if key is None else self.arrays[key])
-                outputs.append(buffer)
-                execution.output(position, buffer)
+            outputs = self.bind(execution, example)
             execution.compute(self.job.mode)
-            return self.compare(execution, spec, example, outputs)
+            return self.compare(execution, self.case["models"][0], example, outputs)
+
+    def bind(self, execution: Execution, example: dict[str, Any]) -> list[Array | None]:
+        """Gives the example's inputs, and buffers for the outputs, which are the answer."""
+        spec = self.case["models"][0]
+        for position, (operand, key) in enumerate(zip(spec["inputs"], example["inputs"], strict=True)):
+            value = None if key is None else np.ascontiguousarray(self.arrays[key])
+            execution.input(position, value, self.run_type(spec["operands"][operand], value))
+        outputs = []
+        for position, (operand, key) in enumerate(zip(spec["outputs"], example["outputs"], strict=True)):
+            buffer = self.output_buffer(spec["operands"][operand], None if key is None else self.arrays[key])
+            outputs.append(buffer)
+            execution.output(position, buffer)
+        return outputs
 
     @staticmethod
     def run_type(operand: dict[str, Any], value: Array | None) -> OperandType | None:

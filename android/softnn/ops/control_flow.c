@@ -91,6 +91,8 @@ static int prepare_both(SnnNode *node, SnnTensor *then_results, SnnTensor *else_
   for (uint32_t i = 0; i < node->n_out; i++) {
     if (!same_shape(&then_results[i], &else_results[i])) return SNN_NEEDS_DATA;
   }
+  SNN_TRY(snn_reserve_results(node, THEN, 1));
+  SNN_TRY(snn_reserve_results(node, ELSE, 1));
   return set_shapes(node, then_results);
 }
 
@@ -104,6 +106,7 @@ static int if_prepare(SnnNode *node) {
     answer = snn_run_model(node, model, 0, (Inputs)node->in + ARGUMENTS, branch->results);
     branch->done = true;
   }
+  if (answer == SNN_OK && !branch->done) answer = snn_reserve_results(node, model, 1);
   return answer == SNN_OK ? set_shapes(node, branch->results) : answer;
 }
 
@@ -182,7 +185,10 @@ static int keeps_shapes(SnnNode *node, Loop *loop) {
   for (uint32_t i = 0; i < loop->carried; i++) {
     if (!same_shape(node->in[STATE + i], &loop->values[0][i])) return SNN_NEEDS_DATA;
   }
-  return SNN_OK;
+  SNN_TRY(snn_reserve_results(node, BODY, 2));
+  int answer = snn_shape_model(node, TEST, (Inputs)node->in + STATE, &loop->test);
+  if (answer == SNN_OK) answer = snn_reserve_results(node, TEST, 1);
+  return answer == SNN_NEEDS_DATA ? SNN_OK : answer;
 }
 
 static int while_prepare(SnnNode *node) {
