@@ -17,11 +17,11 @@
 #define NTK_BUILD_HASH "unversioned"
 #endif
 
-static const char magic[8] = {'S', 'N', 'N', 'C', 'A', 'C', 'H', '1'};
+static const char magic[8] = {'S', 'N', 'N', 'C', 'A', 'C', 'H', '2'};
 
 typedef struct {
   char magic[8];
-  uint64_t fingerprint, checksum, bytes; /* checksum: of all that follows the header; bytes: of the whole file */
+  uint64_t fingerprint, checksum, bytes; /* checksum: of what follows the header; bytes: of the whole file */
   uint64_t count;
 } Header;
 
@@ -30,6 +30,10 @@ typedef struct {
   uint64_t bytes, offset;
 } Entry;
 
+static const uint8_t filling[SNN_ALIGNMENT]; /* between blocks */
+
+static uint64_t blocks_begin(uint64_t count) { return snn_align(sizeof(Header) + (size_t)count * sizeof(Entry)); }
+
 /* --- hashing ------------------------------------------------------------------------------------------------------------------ */
 
 static uint64_t mix(uint64_t hash, uint64_t word) {
@@ -37,10 +41,18 @@ static uint64_t mix(uint64_t hash, uint64_t word) {
   return hash ^ hash >> 29;
 }
 
+/* Four words at a time, each into a lane of its own: multiplications that do not wait for each other keep up with memory, so that
+ * looking at a cache is quicker than packing. */
 static uint64_t hash_bytes(uint64_t hash, const void *data, size_t length) {
   const uint8_t *bytes = data;
-  uint64_t word;
+  uint64_t word, lanes[4] = {hash, hash + 1, hash + 2, hash + 3};
   hash = mix(hash, length);
+  for (; length >= sizeof(lanes); length -= sizeof(lanes), bytes += sizeof(lanes)) {
+    uint64_t words[4];
+    memcpy(words, bytes, sizeof(words));
+    for (int i = 0; i < 4; i++) lanes[i] = mix(lanes[i], words[i]);
+  }
+  for (int i = 0; i < 4; i++) hash = mix(hash, lanes[i]);
   for (; length >= sizeof(word); length -= sizeof(word), bytes += sizeof(word)) {
     memcpy(&word, bytes, sizeof(word));
     hash = mix(hash, word);
@@ -93,6 +105,20 @@ static char *file_name(const ANeuralNetworksCompilation *compilation, bool parti
 
 /* --- loading ------------------------------------------------------------------------------------------------------------------ */
 
+/* Of all that stands in front of the blocks, but for the header, and of each block with the bytes that fill it up. */
+static uint64_t checksum_of(const uint8_t *front, uint64_t count, const uint8_t *map, const SnnPacked *packed) {
+  uint64_t hash = hash_bytes(0, front + sizeof(Header), (size_t)blocks_begin(count) - sizeof(Header));
+  const Entry *entries = (const Entry *)(const void *)(front + sizeof(Header));
+  for (uint64_t i = 0; i < count; i++) {
+    size_t bytes = (size_t)entries[i].bytes, more = snn_align(bytes) - bytes;
+    hash = hash_bytes(hash, map != NULL ? map + entries[i].offset : packed->data, bytes);
+    hash = hash_bytes(hash, map != NULL ? map + entries[i].offset + bytes : filling, more);
+    if (packed != NULL) packed = packed->next;
+  }
+  return hash;
+}
+
+/* The entries lie one after the other behind the header, then the blocks, each at a multiple of SNN_ALIGNMENT, up to the end. */
 static bool verify(const ANeuralNetworksCompilation *compilation, const uint8_t *map, size_t size) {
   Header header;
   if (size < sizeof(header)) return false;
@@ -100,13 +126,13 @@ static bool verify(const ANeuralNetworksCompilation *compilation, const uint8_t 
   if (memcmp(header.magic, magic, sizeof(magic)) != 0 || header.bytes != size) return false;
   if (header.fingerprint != fingerprint(compilation)) return false;
   if (header.count > (size - sizeof(header)) / sizeof(Entry)) return false;
-  if (header.checksum != hash_bytes(0, map + sizeof(header), size - sizeof(header))) return false;
+  const Entry *entries = (const Entry *)(const void *)(map + sizeof(header));
+  uint64_t at = blocks_begin(header.count);
   for (uint64_t i = 0; i < header.count; i++) {
-    Entry entry;
-    memcpy(&entry, map + sizeof(header) + i * sizeof(entry), sizeof(entry));
-    if (entry.bytes > size || entry.offset > size - entry.bytes || entry.offset % SNN_ALIGNMENT != 0) return false;
+    if (at > size || entries[i].offset != at || entries[i].bytes > size - at) return false;
+    at += snn_align((size_t)entries[i].bytes);
   }
-  return true;
+  return at == size && header.checksum == checksum_of(map, header.count, map, NULL);
 }
 
 static bool adopt(ANeuralNetworksCompilation *compilation, uint8_t *map) {
@@ -154,47 +180,54 @@ static bool write_all(int fd, const void *data, size_t length) {
   return true;
 }
 
-/* The whole file in memory: it is the size of the packed constants, and written once. */
+/* What stands in front of the blocks, header and entries; the blocks are written from where they lie. */
 static uint8_t *compose(const ANeuralNetworksCompilation *compilation, size_t *size) {
   Header header = {.fingerprint = fingerprint(compilation)};
   memcpy(header.magic, magic, sizeof(magic));
   for (const SnnPacked *packed = compilation->shared.first; packed != NULL; packed = packed->next) header.count++;
-  size_t at = snn_align(sizeof(header) + (size_t)header.count * sizeof(Entry));
+  *size = (size_t)blocks_begin(header.count);
+  uint8_t *front = snn_allocate(1, *size);
+  if (front == NULL) return NULL;
+  Entry *entry = (Entry *)(void *)(front + sizeof(header));
+  header.bytes = *size;
   for (const SnnPacked *packed = compilation->shared.first; packed != NULL; packed = packed->next) {
-    if (__builtin_add_overflow(at, snn_align(packed->bytes), &at)) return NULL;
+    *entry++ = (Entry){packed->step, packed->tag, packed->bytes, header.bytes};
+    header.bytes += snn_align(packed->bytes);
   }
-  uint8_t *file = snn_allocate(1, at);
-  if (file == NULL) return NULL;
-  *size = at;
-  header.bytes = at;
-  uint8_t *entries = file + sizeof(header);
-  at = snn_align(sizeof(header) + (size_t)header.count * sizeof(Entry));
+  header.checksum = checksum_of(front, header.count, NULL, compilation->shared.first);
+  memcpy(front, &header, sizeof(header));
+  return front;
+}
+
+static bool write_blocks(int fd, const ANeuralNetworksCompilation *compilation) {
   for (const SnnPacked *packed = compilation->shared.first; packed != NULL; packed = packed->next) {
-    Entry entry = {packed->step, packed->tag, packed->bytes, at};
-    memcpy(entries, &entry, sizeof(entry));
-    entries += sizeof(entry);
-    memcpy(file + at, packed->data, packed->bytes);
-    at += snn_align(packed->bytes);
+    if (!write_all(fd, packed->data, packed->bytes)) return false;
+    if (!write_all(fd, filling, snn_align(packed->bytes) - packed->bytes)) return false;
   }
-  header.checksum = hash_bytes(0, file + sizeof(header), *size - sizeof(header));
-  memcpy(file, &header, sizeof(header));
-  return file;
+  return true;
+}
+
+/* Does the file that was loaded hold everything that is packed? Not when it comes from a machine with other kernels. */
+static bool is_complete(const ANeuralNetworksCompilation *compilation) {
+  bool complete = compilation->cache_map != NULL;
+  for (const SnnPacked *packed = compilation->shared.first; packed != NULL; packed = packed->next) complete &= packed->mapped;
+  return complete;
 }
 
 void snn_cache_store(ANeuralNetworksCompilation *compilation) {
-  if (compilation->cache_map != NULL) return; /* it is what we would write */
+  if (is_complete(compilation)) return;
   size_t size = 0;
   char *name = file_name(compilation, false), *partial = file_name(compilation, true);
-  uint8_t *file = name != NULL && partial != NULL ? compose(compilation, &size) : NULL;
-  int fd = file != NULL ? open(partial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600) : -1;
-  bool ok = fd >= 0 && write_all(fd, file, size);
+  uint8_t *front = name != NULL && partial != NULL ? compose(compilation, &size) : NULL;
+  int fd = front != NULL ? open(partial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600) : -1;
+  bool ok = fd >= 0 && write_all(fd, front, size) && write_blocks(fd, compilation);
   if (fd >= 0) {
     ok &= close(fd) == 0;
     ok = ok && rename(partial, name) == 0;
     if (!ok) unlink(partial);
   }
   snn_log("compilation cache: %s %s", name != NULL ? name : "?", ok ? "is written" : "cannot be written");
-  free(file);
+  free(front);
   free(partial);
   free(name);
 }

@@ -363,6 +363,48 @@ def test_a_damaged_cache_is_made_anew(world: World, tmp_path: Path, capfd: pytes
     world.close()  # nothing maps the file any more
 
 
+#: Compiles and runs the convolution with a cache, some times; prints whether the results are right.
+CACHING = """
+from pathlib import Path
+from tests.nnapi.test_settings import Cached, World, convolution
+world = World(api)
+api.configure(feature_level=8, verbose=1)
+for _ in range({rounds}):
+    have = Cached(world, Path({directory!r})).run(convolution(world, {weight}))
+    print(have[0, 4, 4, 0] == 36 * {weight}, flush=True)
+"""
+
+
+def test_a_cache_serves_machines_of_several_kinds(library: Path, tmp_path: Path) -> None:
+    """Other kernels want other packed forms: those are added to the file, whose other content stays."""
+    code = CACHING.format(rounds=1, directory=str(tmp_path), weight=0.5)
+    assert "is written" in run_python(library, code, SOFTNN_KERNELS="baseline").stderr
+    first = (tmp_path / ("softnn-" + "01" * 32 + ".cache")).stat()
+    own = run_python(library, code)  # with the machine's best kernels
+    second = (tmp_path / ("softnn-" + "01" * 32 + ".cache")).stat()
+    assert "is used" in own.stderr and ("is written" in own.stderr) == (second.st_size > first.st_size)
+    for kernels in ({}, {"SOFTNN_KERNELS": "baseline"}):
+        done = run_python(library, code, **kernels)
+        assert done.stdout == "True\n"
+        assert "is used" in done.stderr and "is written" not in done.stderr
+
+
+def test_processes_share_a_cache(library: Path, tmp_path: Path) -> None:
+    """At once, with one token for two models: each gets its own results, whoever wrote the file last."""
+    prologue = f"import ctypes as C\nfrom tests.nnapi.client import *\napi = Nnapi({str(library)!r})\n"
+    processes = []
+    for index in range(4):
+        code = prologue + CACHING.format(rounds=40, directory=str(tmp_path), weight=(0.5, 0.25)[index % 2])
+        command = [sys.executable, "-c", code]
+        processes.append(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+    for process in processes:
+        out, errors = process.communicate(timeout=120)
+        assert process.returncode == 0 and out == "True\n" * 40, errors
+        assert "is written" in errors or "is used" in errors
+    (file,) = tmp_path.iterdir()  # nothing partial is left
+    assert file.name == "softnn-" + "01" * 32 + ".cache"
+
+
 def test_no_place_for_the_cache_is_no_error(world: World, tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         Cached(world, tmp_path / "nowhere").run(convolution(world)), Cached(world, tmp_path).run(convolution(world))
