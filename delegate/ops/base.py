@@ -310,6 +310,12 @@ class Case:
         """Scale and zero point of a per-tensor quantised operand in TFLite's numbers; refuses per-channel ones."""
         return tensor_quantization(operand)
 
+    def has_zero_point(self, operand: Operand) -> bool:
+        """Has the NNAPI operand a zero point that is not 0? Below feature level 4, int8 goes as uint8 with 128 more."""
+        zero_point = self.quantization(operand)[1]
+        shifted = operand.tensor.type == TensorType.INT8 and self.code(operand) == OperandCode.TENSOR_QUANT8_ASYMM
+        return zero_point != (-128 if shifted else 0)
+
     def scaled(self, operand: Operand) -> tuple[float, int]:
         """As `quantization`, refusing a tensor without a positive scale."""
         scale, zero_point = self.quantization(operand)

@@ -42,7 +42,7 @@ def _pad_rule(case: Case) -> None:
         return
     check_pad(case, "PAD")
     x = case.input(0)
-    if case.level < 3 and case.code(x) in QUANT8 and case.quantization(x)[1] != 0:
+    if case.level < 3 and case.code(x) in QUANT8 and case.has_zero_point(x):
         case.need_level(3, "padding of 8-bit tensors with a zero point", x)
 
 

@@ -13,6 +13,7 @@ from nnapi_toolkit.delegate.decide import decide, with_remedy
 from nnapi_toolkit.delegate.graph import Graph, Node
 from nnapi_toolkit.delegate.nnapi import OPERATIONS
 from nnapi_toolkit.delegate.ops import CUSTOM_RULES, RULES, rule_of
+from nnapi_toolkit.delegate.ops.base import INT8_AS_UINT8
 from nnapi_toolkit.delegate.partition import PlanOptions, make_plan
 from nnapi_toolkit.delegate.rewrites import ALL, DEFAULT
 from nnapi_toolkit.delegate.target import FEATURE_LEVELS, Target
@@ -20,7 +21,7 @@ from nnapi_toolkit.schema.enums import BuiltinOperator
 
 from tests.conftest import SHARED, shared_path
 from tests.differential.litert import single
-from tests.operator_cases import CASES, OperatorCase
+from tests.operator_cases import CASES, OperatorCase, ints, result, value
 
 LEVELS = tuple(FEATURE_LEVELS)
 _CONSTANTS = {constant: level for level, (_, _, constant) in FEATURE_LEVELS.items()}
@@ -213,6 +214,22 @@ def test_rewrites_only_add(case: OperatorCase) -> None:
         default = decide(node, Target(level, rewrites=DEFAULT)).reason is None
         assert default >= plain
         assert (decide(node, Target(level, rewrites=ALL)).reason is None) >= default
+
+
+@pytest.mark.parametrize("op", ["PAD", "SPACE_TO_BATCH_ND"])
+@pytest.mark.parametrize(("kind", "zero", "level"), [
+    ("int8", 0, 3), ("int8", -9, 3), ("int8", -128, 2), ("uint8", 0, 2), ("uint8", 128, 3),
+])  # fmt: skip
+def test_what_is_padded_with_below_level_3(op: str, kind: str, zero: int, level: int) -> None:
+    """Only a zero point of 0 is known to be padded with; int8 goes as uint8 there, with 128 more."""
+    if op == "PAD":
+        inputs = [value(kind, (2, 3), zero=zero), ints([[1, 0], [0, 2]])]
+    else:
+        inputs = [value(kind, (1, 4, 5, 3), zero=zero), ints(2, 3), ints([[0, 0], [1, 0]])]
+    model, _ = single(op, inputs, [result(kind, (3, 5) if op == "PAD" else (6, 2, 2, 3), zero=zero)], version=2)
+    node = Graph.from_bytes(model).nodes(0)[0]
+    rule, rewrites = rule_of(node.operator), frozenset({INT8_AS_UINT8})
+    assert lowest(lambda at: rule.check(node, Target(at, rewrites=rewrites)) is None) == level
 
 
 # -- what a refusal says --------------------------------------------------------------------------------------------
