@@ -73,8 +73,9 @@ int ANeuralNetworksCompilation_setTimeout(ANeuralNetworksCompilation *compilatio
 }
 
 int ANeuralNetworksCompilation_finish(ANeuralNetworksCompilation *compilation) {
+  uint64_t start = snn_now();
   CHECK1(Compilation_finish, compilation);
-  return snn_compilation_finish(compilation);
+  return snn_compilation_finish(compilation, start);
 }
 
 static int preferred_bytes(const ANeuralNetworksCompilation *compilation, bool output, uint32_t index, uint32_t value, uint32_t *result) {
@@ -154,20 +155,23 @@ int ANeuralNetworksExecution_setOutputFromMemory(ANeuralNetworksExecution *execu
 }
 
 int ANeuralNetworksExecution_compute(ANeuralNetworksExecution *execution) {
+  uint64_t start = snn_now();
   CHECK1(Execution_compute, execution);
   int code = snn_execution_begin(execution);
-  return code != 0 ? code : snn_execution_run(execution, snn_deadline(execution->timeout));
+  return code != 0 ? code : snn_execution_run(execution, snn_deadline(start, execution->timeout));
 }
 
 int ANeuralNetworksExecution_startCompute(ANeuralNetworksExecution *execution, ANeuralNetworksEvent **event) {
+  uint64_t start = snn_now();
   CHECK2(Execution_startCompute, execution, event);
   *event = NULL;
-  return snn_event_start(execution, NULL, 0, 0, event);
+  return snn_event_start(execution, NULL, 0, start, 0, event);
 }
 
 int ANeuralNetworksExecution_startComputeWithDependencies(ANeuralNetworksExecution *execution,
                                                           const ANeuralNetworksEvent *const *dependencies, uint32_t num_dependencies,
                                                           uint64_t duration, ANeuralNetworksEvent **event) {
+  uint64_t start = snn_now();
   CHECK2(Execution_startComputeWithDependencies, execution, event);
   *event = NULL;
   if (num_dependencies != 0) NOT_NULL("Execution_startComputeWithDependencies", dependencies);
@@ -175,10 +179,11 @@ int ANeuralNetworksExecution_startComputeWithDependencies(ANeuralNetworksExecuti
   if (duration != 0 && !snn_one_device(execution->compilation)) {
     return snn_refuse(ANEURALNETWORKS_BAD_DATA, "Execution_startComputeWithDependencies: a duration needs exactly one device");
   }
-  return snn_event_start(execution, dependencies, num_dependencies, duration, event);
+  return snn_event_start(execution, dependencies, num_dependencies, start, duration, event);
 }
 
 int ANeuralNetworksExecution_burstCompute(ANeuralNetworksExecution *execution, ANeuralNetworksBurst *burst) {
+  uint64_t start = snn_now();
   CHECK2(Execution_burstCompute, execution, burst);
   if (burst->compilation != execution->compilation) {
     return snn_refuse(ANEURALNETWORKS_BAD_DATA, "Execution_burstCompute: burst and execution come from different compilations");
@@ -187,7 +192,7 @@ int ANeuralNetworksExecution_burstCompute(ANeuralNetworksExecution *execution, A
     return snn_refuse(ANEURALNETWORKS_BAD_STATE, "Execution_burstCompute: another execution runs in the burst");
   }
   int code = snn_execution_begin(execution);
-  if (code == 0) code = snn_execution_run(execution, snn_deadline(execution->timeout));
+  if (code == 0) code = snn_execution_run(execution, snn_deadline(start, execution->timeout));
   atomic_flag_clear_explicit(&burst->busy, memory_order_release);
   return code;
 }

@@ -93,10 +93,10 @@ static int prepare(ANeuralNetworksCompilation *compilation) {
   return 0;
 }
 
-int snn_compilation_finish(ANeuralNetworksCompilation *compilation) {
+int snn_compilation_finish(ANeuralNetworksCompilation *compilation, uint64_t start) {
   if (compilation->finished) return snn_refuse(ANEURALNETWORKS_BAD_STATE, "Compilation_finish: it is finished");
   compilation->finished = true;
-  uint64_t deadline = snn_deadline(compilation->timeout);
+  uint64_t deadline = snn_deadline(start, compilation->timeout);
   int code = check_devices(compilation);
   if (code != 0) return code;
   compilation->shared.fast_floats = compilation->preference == ANEURALNETWORKS_PREFER_SUSTAINED_SPEED;

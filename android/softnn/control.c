@@ -91,8 +91,8 @@ int snn_run_model(SnnNode *node, uint32_t input, uint32_t bank, const SnnTensor 
 
 uint64_t snn_loop_deadline(const SnnNode *node) {
   const SnnRun *run = node->context->instance->run;
-  uint64_t end = snn_deadline(run->loop_timeout);
-  return run->loop_timeout == 0 ? snn_now() : end < run->deadline ? end : run->deadline;
+  uint64_t now = snn_now(), end = snn_deadline(now, run->loop_timeout);
+  return run->loop_timeout == 0 ? now : end < run->deadline ? end : run->deadline;
 }
 
 bool snn_loop_expired(uint64_t deadline) { return deadline != SNN_NEVER && snn_now() >= deadline; }

@@ -70,8 +70,9 @@ void snn_wait_word(atomic_uint *word, unsigned value, uint64_t deadline);
 void snn_wake_word(atomic_uint *word);
 uint64_t snn_now(void);       /* CLOCK_MONOTONIC in ns */
 void snn_sleep_ns(uint64_t ns);
-/* now + duration without overflow; a duration of 0 never ends. */
-uint64_t snn_deadline(uint64_t duration);
+/* start + duration without overflow; a duration of 0 never ends. Of a call, the start is the moment at which it was entered: an
+ * injected delay counts. */
+uint64_t snn_deadline(uint64_t start, uint64_t duration);
 
 /* --- memory of our own ------------------------------------------------------------------------------------------------------- */
 
@@ -376,7 +377,8 @@ void snn_compilation_release(ANeuralNetworksCompilation *compilation);
 /* devices NULL: the run time chooses. */
 int snn_compilation_create(ANeuralNetworksModel *model, const ANeuralNetworksDevice *const *devices, uint32_t count,
                            ANeuralNetworksCompilation **result);
-int snn_compilation_finish(ANeuralNetworksCompilation *compilation);
+/* `start`: when the call was entered; timeouts count from there. */
+int snn_compilation_finish(ANeuralNetworksCompilation *compilation, uint64_t start);
 /* setMeasureTiming, timeouts: only where the client chose exactly one device. */
 bool snn_one_device(const ANeuralNetworksCompilation *compilation);
 SnnInstance *snn_compilation_take(ANeuralNetworksCompilation *compilation);
@@ -443,9 +445,9 @@ int snn_execution_abandon(ANeuralNetworksExecution *execution, int code);
 int snn_execution_output(const ANeuralNetworksExecution *execution, int32_t index, const SnnArgument **output);
 int snn_execution_duration(const ANeuralNetworksExecution *execution, int32_t code, uint64_t *duration);
 
-/* event.c */
+/* event.c; `start`: when the call was entered */
 int snn_event_start(ANeuralNetworksExecution *execution, const ANeuralNetworksEvent *const *dependencies, uint32_t count,
-                    uint64_t duration, ANeuralNetworksEvent **result);
+                    uint64_t start, uint64_t duration, ANeuralNetworksEvent **result);
 int snn_event_from_fence(int fd, ANeuralNetworksEvent **result);
 int snn_event_fence(const ANeuralNetworksEvent *event, int *fd);
 int snn_event_wait(ANeuralNetworksEvent *event);

@@ -68,7 +68,7 @@ static int run_event(ANeuralNetworksEvent *event) {
     snn_log("an event that the execution depends on ended with an error");
     return snn_execution_abandon(event->execution, failed);
   }
-  uint64_t deadline = snn_deadline(event->duration);
+  uint64_t deadline = snn_deadline(snn_now(), event->duration);
   return snn_execution_run(event->execution, deadline < event->limit ? deadline : event->limit);
 }
 
@@ -79,14 +79,14 @@ static void *thread_main(void *argument) {
 }
 
 /* The execution has begun. */
-static int start(ANeuralNetworksEvent *event) {
+static int start_thread(ANeuralNetworksEvent *event) {
   event->threaded = pthread_create(&event->thread, NULL, thread_main, event) == 0;
   if (!event->threaded) thread_main(event); /* no thread to be had: late is better than never */
   return 0;
 }
 
 int snn_event_start(ANeuralNetworksExecution *execution, const ANeuralNetworksEvent *const *dependencies, uint32_t count,
-                    uint64_t duration, ANeuralNetworksEvent **result) {
+                    uint64_t start, uint64_t duration, ANeuralNetworksEvent **result) {
   ANeuralNetworksEvent *event = new_event();
   if (event == NULL) return ANEURALNETWORKS_OUT_OF_MEMORY;
   event->dependencies = snn_allocate(count, sizeof(event->dependencies[0]));
@@ -107,10 +107,10 @@ int snn_event_start(ANeuralNetworksExecution *execution, const ANeuralNetworksEv
   event->n_dependencies = count;
   event->execution = execution;
   event->duration = duration;
-  event->limit = snn_deadline(execution->timeout);
+  event->limit = snn_deadline(start, execution->timeout);
   execution->fenced = count > 0;
   *result = event;
-  return start(event);
+  return start_thread(event);
 }
 
 int snn_event_from_fence(int fd, ANeuralNetworksEvent **result) {

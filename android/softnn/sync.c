@@ -56,8 +56,6 @@ void snn_sleep_ns(uint64_t ns) {
   }
 }
 
-uint64_t snn_deadline(uint64_t duration) {
-  if (duration == 0) return SNN_NEVER;
-  uint64_t now = snn_now();
-  return duration > SNN_NEVER - now ? SNN_NEVER : now + duration;
+uint64_t snn_deadline(uint64_t start, uint64_t duration) {
+  return duration == 0 || duration > SNN_NEVER - start ? SNN_NEVER : start + duration;
 }

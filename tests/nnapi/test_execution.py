@@ -527,6 +527,25 @@ def test_deadlines(world: World) -> None:
     world.api.Event_free(event)
 
 
+@pytest.mark.parametrize(
+    "call", ["Execution_compute", "Execution_startCompute", "Execution_burstCompute", "Compilation_finish"]
+)
+def test_a_driver_that_is_slow_misses_the_deadline(world: World, call: str) -> None:
+    """An injected delay counts as the driver's."""
+    execution, burst = world.ready_execution, world.burst  # made before the calls are slow
+    world.api.check("Execution_setTimeout", execution.handle, 10**7)
+    world.api.check("Compilation_setTimeout", world.open_compilation.handle, 10**7)
+    world.api.configure(feature_level=8, faults=f"{call}:sleep=30")
+    if call == "Execution_startCompute":
+        with Owner(world.api, "Event_free", world.api.handle(call, execution.handle)) as event:
+            code = world.result("Event_wait", event.handle)
+    elif call == "Execution_burstCompute":
+        code = world.result(call, execution.handle, burst.handle)
+    else:
+        code = world.result(call, (world.open_compilation if call == "Compilation_finish" else execution).handle)
+    assert code == MISSED_DEADLINE_TRANSIENT
+
+
 def test_loop_timeouts(api: Nnapi) -> None:
     assert api.getDefaultLoopTimeout() == 2_000_000_000
     assert api.getMaximumLoopTimeout() == 15_000_000_000
