@@ -28,6 +28,7 @@ class Operand:
     type: OperandType
     value: Array | None
     constant: bool = False  # always a constant, in no form a model input
+    channels: tuple[int, tuple[float, ...]] | None = None  # axis and scales of a TENSOR_QUANT8_SYMM_PER_CHANNEL
 
     @property
     def scalar(self) -> bool:
@@ -40,6 +41,12 @@ def tensor(value: Array, scale: float | None = None, zero_point: int = 0, *, typ
     code = TENSOR_TYPES[array.dtype.name] if type is None else type
     wanted = (1.0 if code in QUANTISED else 0.0) if scale is None else scale
     return Operand(OperandType(code, tuple(array.shape), wanted, zero_point), array)
+
+
+def per_channel(shape: Sequence[int], axis: int, scale: float = 0.5) -> Operand:
+    """A TENSOR_QUANT8_SYMM_PER_CHANNEL of zeros."""
+    type_ = OperandType(11, tuple(shape))
+    return Operand(type_, np.zeros(shape, np.int8), channels=(axis, (scale,) * shape[axis]))
 
 
 def ints(values: Sequence[int] | Array) -> Operand:
@@ -83,6 +90,8 @@ def run(api: Nnapi, code: int, inputs: Sequence[Operand], outputs: Sequence[Oper
         fed: list[tuple[int, Array]] = []
         for operand in inputs:
             index = model.operand(operand.type)
+            if operand.channels is not None:
+                model.channels(index, *operand.channels)
             places.append(index)
             first = not fed and not operand.scalar
             if operand.value is None:
