@@ -4,9 +4,12 @@
  * (tests/fuzz/softnn.py does so with the shared NNAPI cases: the corpus) and a changed byte is a changed dimension, value, index or order.
  * Result codes do not matter; crashes, leaks, undefined behaviour and hangs do.
  */
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../../android/include/softnn.h"
@@ -157,6 +160,82 @@ static void compile(State *s) {
   ANeuralNetworksCompilation_finish(s->compilation);
 }
 
+/* --- the compilation cache: made, damaged, used --------------------------------------------------------------------------------- */
+
+static char cache_folder[] = "/tmp/fuzz-softnn-XXXXXX", cache_file[128];
+
+static void remove_cache(void) {
+  unlink(cache_file);
+  rmdir(cache_folder);
+}
+
+static bool has_cache_folder(void) {
+  static int made = -1;
+  if (made < 0) {
+    made = mkdtemp(cache_folder) != NULL;
+    snprintf(cache_file, sizeof(cache_file), "%s/softnn-%064d.cache", cache_folder, 0);
+    if (made) atexit(remove_cache);
+  }
+  return made == 1;
+}
+
+static void compile_cached(State *s) {
+  static const uint8_t token[ANEURALNETWORKS_BYTE_SIZE_OF_CACHE_TOKEN];
+  ANeuralNetworksCompilation *compilation = NULL;
+  if (ANeuralNetworksCompilation_create(current(s), &compilation) != ANEURALNETWORKS_NO_ERROR) return;
+  ANeuralNetworksCompilation_setCaching(compilation, cache_folder, token);
+  ANeuralNetworksCompilation_finish(compilation);
+  ANeuralNetworksCompilation_free(s->compilation);
+  s->compilation = compilation;
+}
+
+/* Nobody maps the file now: its compilation is gone. */
+static void damage_cache(State *s) {
+  struct stat status;
+  uint8_t how = take8(&s->in), byte = 0;
+  uint32_t where = take32(&s->in);
+  int fd = open(cache_file, O_RDWR | O_CLOEXEC);
+  if (fd < 0) return;
+  if (fstat(fd, &status) == 0 && status.st_size > 0) {
+    off_t at = (off_t)(where % (uint64_t)status.st_size);
+    if (how == 0) {
+      if (ftruncate(fd, at) != 0) abort();
+    } else if (pread(fd, &byte, 1, at) == 1) {
+      byte ^= how;
+      if (pwrite(fd, &byte, 1, at) != 1) abort();
+    }
+  }
+  close(fd);
+}
+
+static void cache(State *s) {
+  if (!has_cache_folder()) return;
+  compile_cached(s);
+  ANeuralNetworksCompilation_free(s->compilation);
+  s->compilation = NULL;
+  damage_cache(s);
+  compile_cached(s);
+  ANeuralNetworksCompilation_free(s->compilation); /* and once more what the second one has written */
+  s->compilation = NULL;
+  compile_cached(s);
+}
+
+/* --- executions ------------------------------------------------------------------------------------------------------------------- */
+
+/* With an event: one that waits for the last one, too. */
+static void run_by_event(ANeuralNetworksExecution *execution, uint8_t how, ANeuralNetworksEvent **last) {
+  ANeuralNetworksEvent *event = NULL;
+  const ANeuralNetworksEvent *dependencies[1] = {*last};
+  if (how & 32) {
+    ANeuralNetworksExecution_startComputeWithDependencies(execution, dependencies, *last != NULL, how & 64 ? 1000000000 : 0, &event);
+  } else {
+    ANeuralNetworksExecution_startCompute(execution, &event);
+  }
+  if (event == NULL) return;
+  ANeuralNetworksEvent_free(*last);
+  *last = event;
+}
+
 static void bind(State *s, ANeuralNetworksExecution *execution, bool output, uint32_t index) {
   uint32_t dims[16];
   ANeuralNetworksOperandType type, *given = NULL;
@@ -194,8 +273,12 @@ static void execute(State *s) {
   ANeuralNetworksExecution_enableInputAndOutputPadding(execution, how & 8);
   for (uint32_t i = 0; i < s->n_inputs; i++) bind(s, execution, false, i);
   for (uint32_t i = 0; i < s->n_outputs; i++) bind(s, execution, true, i);
+  ANeuralNetworksEvent *last = NULL;
   for (uint8_t i = 0; i < rounds; i++) {
-    if (how & 1) {
+    if (how & 16) {
+      run_by_event(execution, how, &last);
+      if (how & 128 && last != NULL) ANeuralNetworksEvent_wait(last);
+    } else if (how & 1) {
       ANeuralNetworksBurst *burst = NULL;
       ANeuralNetworksBurst_create(s->compilation, &burst);
       ANeuralNetworksExecution_burstCompute(execution, burst);
@@ -204,6 +287,7 @@ static void execute(State *s) {
       ANeuralNetworksExecution_compute(execution);
     }
   }
+  ANeuralNetworksEvent_free(last); /* waits */
   for (uint32_t i = 0; i <= s->n_outputs; i++) {
     uint32_t rank, dims[16];
     ANeuralNetworksExecution_getOutputOperandRank(execution, (int32_t)i, &rank);
@@ -251,6 +335,7 @@ static bool step(State *s) {
     case 11: compile(s); break;
     case 12: execute(s); break;
     case 13: describe_memory(s); break;
+    case 14: cache(s); break;
     default: break;
   }
   return true;

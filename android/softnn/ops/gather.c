@@ -53,8 +53,8 @@ static int gather_execute(SnnNode *node) {
   const uint8_t *in = node->in[0]->data;
   uint8_t *out = node->out[0]->data;
   for (size_t i = 0; i < gather->picks; i++) {
-    SNN_CHECK(node, indices[i] >= 0 && (size_t)indices[i] < gather->axis, "index %d at %zu lies outside 0 to %zu", indices[i],
-              i, gather->axis - 1);
+    SNN_CHECK(node, indices[i] >= 0 && (size_t)indices[i] < gather->axis, "index %d at %zu is not one of %zu", indices[i],
+              i, gather->axis);
   }
   for (size_t o = 0; o < gather->outer; o++, in += gather->axis * gather->bytes) {
     for (size_t i = 0; i < gather->picks; i++, out += gather->bytes)
