@@ -13,10 +13,10 @@ from .virtual.config import ABIS, VirtualConfig, host_abi
 
 SYNTAX = (
     "auto, cpu, local[SETTINGS], virtual[:ABI][SETTINGS] or an adb serial, "
-    "where SETTINGS are ,fl=N ,refuse=OP+OP ,refuse-every=N ,faults=... and, for virtual, ,sysroot=DIR"
+    "where SETTINGS are ,fl=N ,refuse=OP+OP ,refuse-every=N ,faults=... and, for virtual, ,cpu=NAME ,sysroot=DIR"
 )
 
-_KEYS = ("fl", "refuse", "refuse-every", "faults", "sysroot")
+_KEYS = ("fl", "refuse", "refuse-every", "faults", "cpu", "sysroot")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class DeviceSpec:
         serial: For `serial`.
         abi: For `virtual`: the ABI that it plays.
         feature_level, refuse, refuse_every, faults: Settings of software NNAPI, for `local` and `virtual`.
+        cpu: For `virtual` of another ABI: the processor that its emulator plays, by qemu's name.
         sysroot: For `virtual`: directory with a real Android `/system` to run Android's own programs with.
     """
 
@@ -38,6 +39,7 @@ class DeviceSpec:
     refuse: tuple[str, ...] = ()
     refuse_every: int = 0
     faults: str = ""
+    cpu: str = ""
     sysroot: str = ""
 
     def config(self, **more: object) -> VirtualConfig:
@@ -45,7 +47,7 @@ class DeviceSpec:
         values: dict[str, object] = {
             "abi": self.abi, "feature_level": self.feature_level, "refuse": self.refuse,
             "refuse_every": self.refuse_every, "faults": self.faults,
-            "sysroot": self.sysroot,
+            "cpu": self.cpu, "sysroot": self.sysroot,
         }  # fmt: skip
         return VirtualConfig(**(values | more))  # type: ignore[arg-type]
 
@@ -67,8 +69,9 @@ def parse_spec(text: str) -> DeviceSpec:
     if colon and abi not in ABIS:
         raise UsageError(f"'{abi}' in '{text}' is no ABI: choose one of {', '.join(ABIS)}")
     values = _settings(text, settings)
-    if "sysroot" in values and kind != "virtual":
-        raise UsageError(f"sysroot in device '{text}' is for virtual devices")
+    for key in ("cpu", "sysroot"):
+        if key in values and kind != "virtual":
+            raise UsageError(f"{key} in device '{text}' is for virtual devices")
     return DeviceSpec(
         kind,
         abi=abi or host_abi(),
@@ -76,6 +79,7 @@ def parse_spec(text: str) -> DeviceSpec:
         refuse=_operations(text, values.get("refuse", "")),
         refuse_every=_number(text, values, "refuse-every", 0, 1, 1_000_000),
         faults=values.get("faults", "").replace("+", ","),
+        cpu=values.get("cpu", ""),
         sysroot=values.get("sysroot", ""),
     )
 

@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import dataclasses
 import shutil
+import subprocess
 import weakref
 from pathlib import Path
 
@@ -75,6 +76,11 @@ def prepare_config(config: VirtualConfig, progress: Progress | None = None) -> V
     if config.sysroot:
         return _with_sysroot(config, progress)
     if config.abi == host_abi():
+        if config.cpu:
+            raise DeviceError(
+                f"cpu={config.cpu} is for an emulator, and programs for {config.abi} run on this machine itself",
+                advice="Leave it out, or choose another ABI",
+            )
         return dataclasses.replace(config, target="host", library=config.library or _library("host", progress))
     target = VIRTUAL_TARGETS.get(config.abi)
     if target is None:
@@ -83,7 +89,7 @@ def prepare_config(config: VirtualConfig, progress: Progress | None = None) -> V
             f"a virtual device cannot play {config.abi} on this machine",
             advice=f"Choose one of {known}, or give it a real Android with sysroot=DIR",
         )
-    return dataclasses.replace(config, target=target, runner=(_emulator(config.abi),))
+    return dataclasses.replace(config, target=target, runner=_emulator(config))
 
 
 def _with_sysroot(config: VirtualConfig, progress: Progress | None) -> VirtualConfig:
@@ -93,7 +99,7 @@ def _with_sysroot(config: VirtualConfig, progress: Progress | None) -> VirtualCo
             f"{config.sysroot} holds no Android system for {config.abi}: {linker} does not exist",
             advice="Name the directory that contains `system`, as pulled from a phone or an emulator image",
         )
-    runner = (_emulator(config.abi), "-L", str(Path(config.sysroot).resolve()))
+    runner = (*_emulator(config), "-L", str(Path(config.sysroot).resolve()))
     library = config.library or _library(config.abi, progress)
     return dataclasses.replace(config, target=config.abi, runner=runner, library=library)
 
@@ -102,15 +108,25 @@ def _library(target: str, progress: Progress | None) -> str:
     return str(build(target, progress=for_build(progress)).libneuralnetworks)
 
 
-def _emulator(abi: str) -> str:
-    name = _EMULATORS[abi]
+def _emulator(config: VirtualConfig) -> tuple[str, ...]:
+    """The command in front of programs for the ABI."""
+    abi, name = config.abi, _EMULATORS[config.abi]
     program = shutil.which(name) or shutil.which(f"{name}-static")
     if program is None:
         raise DeviceError(
             f"a virtual device that plays {abi} needs {name}, which is not on the PATH",
             advice="Install it (Debian, Ubuntu: apt-get install qemu-user), or leave the ABI out",
         )
-    return program
+    if not config.cpu:
+        return (program,)
+    listed = subprocess.run([program, "-cpu", "help"], capture_output=True, text=True, timeout=30).stdout
+    known = {line.split()[0] for line in listed.splitlines()[1:] if line.split()}
+    if config.cpu.split(",")[0] not in known:
+        raise DeviceError(
+            f"{name} plays no processor '{config.cpu}'",
+            advice=f"`{name} -cpu help` lists them, for example {', '.join(sorted(known)[:5])}",
+        )
+    return program, "-cpu", config.cpu
 
 
 def open_virtual(config: VirtualConfig | None = None, progress: Progress | None = None) -> VirtualDevice:

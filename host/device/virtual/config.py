@@ -38,6 +38,7 @@ class VirtualConfig:
         faults: Fault injection of software NNAPI (`SOFTNN_FAULTS`), "" = none.
         library: The `libneuralnetworks.so` that is part of its system; "" = a phone without NNAPI.
         runner: Command in front of every pushed program, for example `("qemu-aarch64",)`.
+        cpu: The processor that the emulator plays, by qemu's name (`cortex-a53`); "" = the emulator's choice.
         sysroot: Directory with a real Android `/system`: Android's own programs run there, with its dynamic linker.
         target: The build whose programs run on it (`ro.nnapi_toolkit.target`).
         environment: Further variables for programs that run on it.
@@ -55,6 +56,7 @@ class VirtualConfig:
     faults: str = ""
     library: str = ""
     runner: tuple[str, ...] = ()
+    cpu: str = ""
     sysroot: str = ""
     target: str = "host"
     environment: Mapping[str, str] = field(default_factory=dict)
