@@ -251,6 +251,13 @@ class _DelegatedSubgraph:
             operator = self.subgraph.operators[index]
             skipped = _NO_OPERAND.get(operator.name, frozenset())
             inputs = [t for p, t in enumerate(operator.inputs) if t >= 0 and p not in skipped]
+            if _lacks_intermediates(operator, subgraph=self.subgraph, level=self.target.feature_level):
+                return Reason(
+                    "operand-count",
+                    f"operator {index} (LSTM)",
+                    f"{len(operator.intermediates)} intermediate tensors",
+                    "5: Validate does not count them, the build fails, and nothing is delegated",
+                )
             if index in self.float16 or operator.op == BuiltinOperator.DENSIFY:
                 continue
             for t in (*inputs, *(t for t in operator.outputs if t >= 0)):
@@ -287,6 +294,12 @@ class _DelegatedSubgraph:
             for index in remapped:
                 waits[index] = [w for w in waits[index] if w not in self.float16]
         return waits
+
+
+def _lacks_intermediates(operator: Operator, subgraph: Subgraph, level: int) -> bool:
+    """An int8 LSTM that becomes QUANTIZED_LSTM, without the five intermediate tensors whose scales it takes."""
+    full = operator.name == "LSTM" and len(operator.inputs) in (20, 24) and level >= 4
+    return full and subgraph.tensors[operator.inputs[0]].type == TensorType.INT8 and len(operator.intermediates) != 5
 
 
 def _float16_constants(subgraph: Subgraph) -> frozenset[int]:

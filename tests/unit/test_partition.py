@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from nnapi_toolkit.delegate.target import Target
 
 from tests.conftest import model_names, model_path
 from tests.modelbuilder import ModelBuilder
+from tests.operator_cases import CASES
 
 # -- epochs ---------------------------------------------------------------------------------------------------------
 
@@ -274,6 +276,14 @@ def test_json_form() -> None:
         "subgraph": 0, "index": 1, "op": "ROUND", "target": "cpu", "partition": None,
     }  # fmt: skip
     assert "ROUND" in second["reason"]
+
+
+def test_the_delegate_fails_on_an_int8_lstm_of_another_kind() -> None:
+    case = next(c for c in CASES if c.name == "LSTM-int8")
+    for count, taken in ((5, True), (0, False)):
+        model, _ = replace(case, intermediates=case.intermediates[:count]).model()
+        plan = make_plan(Graph.from_bytes(model), Target(4), PlanOptions(strategy="tflite", rewrites=False))
+        assert bool(plan.partitions) == taken
 
 
 # -- shared models --------------------------------------------------------------------------------------------------
