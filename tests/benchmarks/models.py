@@ -31,7 +31,7 @@ from nnapi_toolkit.bench import open_with_threads
 from nnapi_toolkit.delegate.graph import Graph
 from nnapi_toolkit.session import Session, SessionOptions
 
-from tests.benchmarks import instructions
+from tests.benchmarks import instructions, planning
 from tests.benchmarks.float_twin import float_twin
 from tests.benchmarks.memory import growth_kib
 
@@ -325,7 +325,8 @@ def markdown(document: dict[str, Any]) -> str:
             f"{ratio['min']:.2f} / {ratio['median']:.2f} / {ratio['max']:.2f} | {found['needed_kib'] / 1024:.1f} | "
             f"{peak['litert'] / 1024:.1f} | {peak['reference'] / 1024:.1f} | {peak['reference'] / peak['litert']:.2f} |"
         )
-    return "\n".join([*lines, ""])
+    rows = {name: row["planning"] for name, row in document["models"].items()}
+    return "\n".join([*lines, *planning.markdown(rows | document["growth"]), ""])
 
 
 def measure(path: Path, rounds: int, threads: list[int]) -> dict[str, Any]:
@@ -334,6 +335,7 @@ def measure(path: Path, rounds: int, threads: list[int]) -> dict[str, Any]:
         "steady": {str(count): steady(path, rounds, count) for count in threads},
         "road": road(path, rounds),
         "reference": reference(path, max(3, rounds // 8)),
+        "planning": planning.times(path),
     }
 
 
@@ -361,6 +363,7 @@ def main() -> None:
             document["models"][name] = row = measure(path, arguments.rounds, threads)
             shown = {count: [f"{ratio['median']:.2f}" for ratio in found["ratio"].values()] for count, found in row["steady"].items()}
             print(f"{name}: ratio to XNNPACK by threads {shown}", flush=True)
+    document["growth"] = planning.growth()
     if arguments.write:
         DOCUMENT.write_text(markdown(document))
         DOCUMENT.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n")
