@@ -432,6 +432,12 @@ def _conversions() -> None:
             case("QUANTIZE", kind, [value(kind, (2, 30))], [result(other, (2, 30), 0.031, 5)], note=f"rescaled-{other}")
         case("DEQUANTIZE", kind, [value(kind, (2, 3, 4))], [result("float32", (2, 3, 4))], version=2 if kind == "int8" else 1)
     case("DEQUANTIZE", "float16", [value("float16", (2, 3))], [result("float32", (2, 3))], version=3)
+    for low, high, bits in ((-1.0, 1.0, 8), (0.0, 6.0, 8), (-0.7, 3.1, 8), (-4.0, 0.0, 4), (-2.0, 2.0, 16)):
+        scale = np.float32((high - low) / (2**bits - 1))
+        ties = (np.arange(-12, 12, dtype=np.float32) * np.float32(0.5)) * scale  # on a step, or between two
+        x = T(np.concatenate([ties, floats(rng(bits), (24,)), np.nextafter(ties, np.float32(9))]).reshape(4, 18))
+        case("FAKE_QUANT", "float32", [x], [result("float32", (4, 18))], min=low, max=high, num_bits=bits, relative=0.0,
+             note=f"{low:g}-{high:g}-{bits}")
     case("CAST", "float32", [value("float32", (2, 3))], [result("int32", (2, 3))], note="to-int32")
     case("CAST", "int32", [value("int32", (2, 3))], [result("float32", (2, 3))], note="to-float32")
     case("CAST", "uint8", [T(integers(rng(3), np.uint8, (2, 3)))], [result("float32", (2, 3))], note="to-float32")

@@ -48,8 +48,8 @@ def _l2_tflite(case: Case) -> None:
 
 
 def _lrn_rule(case: Case) -> None:
-    """NNAPI: float; the bias is not zero. The window is symmetric, as in TFLite's optimised kernel (its reference kernel
-    leaves out the last channel of each window)."""
+    """NNAPI: float; the bias is not zero. The window is symmetric, as in TFLite's default kernel, whose numbers users see (its
+    reference kernel leaves out the last channel of each window; docs/how-to/wrong-numbers.md)."""
     x = case.input(0, "input")
     case.operation("LOCAL_RESPONSE_NORMALIZATION", x)
     case.same_type(case.output(), x)

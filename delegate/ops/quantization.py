@@ -1,9 +1,11 @@
-"""QUANTIZE, DEQUANTIZE, CAST, DENSIFY."""
+"""QUANTIZE, DEQUANTIZE, CAST, FAKE_QUANT, DENSIFY."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 from nnapi_toolkit.delegate.nnapi import QUANT8, OperandCode
 from nnapi_toolkit.delegate.ops import tflite
 from nnapi_toolkit.delegate.ops.base import Case, OperatorRule
@@ -152,6 +154,74 @@ def _cast_tflite(case: Case) -> None:
     tflite.output_type_in(case, kinds)
 
 
+# -- FAKE_QUANT -----------------------------------------------------------------------------------------------------
+
+#: The largest float below 1/2: floor(x + this) is x >= 0 rounded, ties upwards, where x + 1/2 would be rounded up first.
+_BELOW_HALF = np.nextafter(np.float32(0.5), np.float32(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The steps of FAKE_QUANT, in float32 as LiteRT's kernel has them: from `low` to `high` in steps of `scale`."""
+
+    low: np.float32
+    high: np.float32
+    scale: np.float32
+
+
+def fake_quant_steps(case: Case) -> Steps:
+    """Moves the range so that 0 is a step; refuses ranges and numbers of bits that the operator does not have."""
+    o = case.options
+    case.need(2 <= o.num_bits <= 16, "option-value", "option num_bits", o.num_bits, "2 to 16")
+    case.need(not o.narrow_range, "option-value", "option narrow_range", "true", "false")
+    case.need(o.min <= 0 <= o.max and o.min < o.max, "option-value", "option min, max", (o.min, o.max), "a range around 0")
+    low, high, top = np.float32(o.min), np.float32(o.max), np.float32((1 << o.num_bits) - 1)
+    scale = np.float32((high - low) / top)
+    with np.errstate(divide="ignore", over="ignore"):
+        fits = bool(scale > 0 and np.isfinite(scale) and np.isfinite(np.float32(1) / scale))
+    case.need(fits, "option-value", "option min, max", (o.min, o.max), "a range with steps that float32 can tell apart")
+    zero_point = np.float32(min(max(np.floor(float(-low / scale) + 0.5), 0.0), float(top)))
+    return Steps(np.float32(-zero_point * scale), np.float32((top - zero_point) * scale), scale)
+
+
+def _fake_quant_rule(case: Case) -> None:
+    """The kernel's own float32 operations one by one (feature level 3): the same bits. QUANTIZE and DEQUANTIZE would round ties of
+    negative numbers the other way."""
+    x, out = case.input(0, "input"), case.output()
+    case.typed(x, TensorType.FLOAT32)
+    case.typed(out, TensorType.FLOAT32)
+    for name in ("MAXIMUM", "SUB", "FLOOR"):
+        case.operation(name, x)
+    fake_quant_steps(case)
+
+
+def _lower_fake_quant(builder: ProgramBuilder, case: Case) -> None:
+    """clamp, SUB, MUL, round, MUL, ADD."""
+    steps, none = fake_quant_steps(case), builder.int32(0)
+
+    def number(value: np.float32) -> int:
+        return builder.constant(np.array([value], np.float32), OperandCode.TENSOR_FLOAT32)
+
+    low, scale = number(steps.low), number(steps.scale)
+    current, out = builder.tensor(case.input(0)), builder.tensor(case.output())
+    for name, operands in (
+        ("MAXIMUM", [low]),
+        ("MINIMUM", [number(steps.high)]),
+        ("SUB", [low, none]),
+        ("MUL", [number(np.float32(1) / steps.scale), none]),
+        ("ADD", [number(_BELOW_HALF), none]),
+        ("FLOOR", []),
+        ("MUL", [scale, none]),
+    ):
+        made = builder.temporary_like(out)
+        builder.operation(name, [current, *operands], made)
+        current = made
+    builder.operation("ADD", [current, low, none], out)
+
+
+# -- DENSIFY --------------------------------------------------------------------------------------------------------
+
+
 def _densify_rule(case: Case) -> None:
     """No operation: a sparse constant is made dense while planning."""
     case.refuse(
@@ -168,5 +238,6 @@ RULES = (
     OperatorRule("QUANTIZE", ("QUANTIZE", "DEQUANTIZE"), 6, _quantize_rule, _quantize_tflite, _lower_quantize),
     OperatorRule("DEQUANTIZE", ("DEQUANTIZE", "CAST"), 9, _dequantize_rule, _dequantize_tflite, _lower_dequantize),
     OperatorRule("DENSIFY", (), 1, _densify_rule, _densify_tflite, None),
+    OperatorRule("FAKE_QUANT", ("MAXIMUM", "MINIMUM", "SUB", "MUL", "ADD", "FLOOR"), 2, _fake_quant_rule, None, _lower_fake_quant),
     OperatorRule("CAST", ("CAST",), 9, _cast_rule, _cast_tflite, _lower_cast),
 )

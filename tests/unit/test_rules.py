@@ -140,6 +140,7 @@ _OWN: dict[str, dict[str, int | None]] = {
     "UNPACK": {"float32": 3, "uint8": 3, "int8": 4, "int32": 6},
     "QUANTIZE": {"uint8": 3, "int8": 4},
     "DEQUANTIZE": {"float16": 3},
+    "FAKE_QUANT": {"float32": 3},
     "ONE_HOT": {"float32": 3, "int32": 3},
     "PAD": {"uint8": 3},  # zero point 117
     "SPACE_TO_BATCH_ND": {"uint8": 3},
