@@ -8,6 +8,7 @@ from nnapi_toolkit.delegate.nnapi import QUANT8, PaddingCode
 from nnapi_toolkit.delegate.ops import convolution
 from nnapi_toolkit.delegate.ops.base import Case, Operand
 from nnapi_toolkit.delegate.ops.gather import AxisSlice, emit_strided
+from nnapi_toolkit.delegate.rewrites import per_channel
 from nnapi_toolkit.delegate.rewrites.base import Rewrite
 
 if TYPE_CHECKING:
@@ -95,4 +96,5 @@ REWRITES = (
         _rule,
         _lower,
     ),
+    *per_channel.REWRITES,
 )

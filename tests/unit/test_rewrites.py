@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from nnapi_toolkit.delegate.decide import decide
 from nnapi_toolkit.delegate.errors import UnsupportedError
 from nnapi_toolkit.delegate.explain import explain
@@ -12,9 +14,11 @@ from nnapi_toolkit.delegate.fixed_point import multiply, quantize_multiplier
 from nnapi_toolkit.delegate.graph import Graph
 from nnapi_toolkit.delegate.matrix import matrix
 from nnapi_toolkit.delegate.nnapi import operation_name
+from nnapi_toolkit.delegate.ops.base import float32_product
 from nnapi_toolkit.delegate.partition import PlanOptions, make_plan
 from nnapi_toolkit.delegate.rewrites import ALL, DEFAULT, RULES, SUMMARIES
 from nnapi_toolkit.delegate.rewrites.folding import freeze_shapes
+from nnapi_toolkit.delegate.rewrites.per_channel import exact_scale
 from nnapi_toolkit.delegate.target import Target
 
 from tests.conftest import model_path
@@ -34,6 +38,8 @@ NEEDED = {
     "pack-by-concatenation": ("PACK-float32", 1, (), "RESHAPE RESHAPE RESHAPE CONCATENATION"),
     "unpack-by-slices": ("UNPACK-float32-last", 3, (), "SLICE RESHAPE SLICE RESHAPE"),
     "dilation-by-batch": ("CONV_2D-float32-dilated", 2, (), "SPACE_TO_BATCH_ND CONV_2D BATCH_TO_SPACE_ND STRIDED_SLICE"),
+    "convolution-by-scale": ("DEPTHWISE_CONV_2D-int8_per_channel_filter", 2, ("int8-as-uint8",),
+                             " ".join(["STRIDED_SLICE DEPTHWISE_CONV_2D"] * 8) + " CONCATENATION"),
     "matmul-as-fully-connected": ("BATCH_MATMUL-float32-constant", 1, (), "FULLY_CONNECTED RESHAPE"),
     "matmul-by-batch": ("BATCH_MATMUL-float32-broadcast", 8, (), None),
     "gelu-by-polynomial": ("GELU-float32-erf", 3, (), None),
@@ -191,6 +197,28 @@ def test_multiply_is_tflites_double_rounding() -> None:
     for real in (0.0003, 0.0117, 0.25, 0.5, 0.9999, 1.0, 1.7, 12.5):
         found = quantize_multiplier(real)
         assert [int(v) for v in multiply(values, *found)] == [slowly(int(v), *found) for v in values]
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    scales=st.tuples(*(st.floats(2**-13, 0.1875, width=32) for _ in range(2))), ratio=st.floats(0.0005, 0.9), zero=st.integers(-128, 127)
+)
+def test_a_scale_that_rounds_alike_does_so_for_every_sum(scales: tuple[float, float], ratio: float, zero: int) -> None:
+    output = float(np.float32(scales[0] * scales[1] / ratio))
+    bound = 1 << 16
+    found = exact_scale(*scales, output, zero, bound)
+    sums = np.arange(-bound, bound + 1, dtype=np.int64)
+    wanted = multiply(sums, *quantize_multiplier(scales[0] * scales[1] / output))
+
+    def narrow(scale: float) -> np.ndarray:
+        return multiply(sums, *quantize_multiplier(float32_product(scales[0], scale) / output))
+
+    if found is not None:
+        assert abs(found / scales[1] - 1) < 1e-5
+        np.testing.assert_array_equal(np.clip(narrow(found) + zero, -128, 127), np.clip(wanted + zero, -128, 127))
+    else:  # at the least, the true scale does not
+        product = float32_product(*scales)
+        assert product >= output or (np.clip(narrow(scales[1]) + zero, -128, 127) != np.clip(wanted + zero, -128, 127)).any()
 
 
 # -- the matrix -----------------------------------------------------------------------------------------------------
