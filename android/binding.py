@@ -207,6 +207,10 @@ class LocalChannel:
             self._lib.ntk_session_reply(self._session, _ffi.from_buffer(payload, require_writable=True))
         return payload
 
+    def ended(self) -> bool:
+        """See `Channel.ended`."""
+        return self._broken is not None
+
     def close(self) -> None:
         """Frees the session, unless a request still hangs in it."""
         if self._session is None:

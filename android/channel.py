@@ -29,6 +29,8 @@ from .frames import (
 
 #: Buffers for one writev: below every system's limit.
 _MAX_VECTORS = 64
+#: Ids of requests fit into a header's `code` as well.
+_HIGHEST_ID = 0x7FFFFFFF
 
 
 class Transport(Protocol):
@@ -40,6 +42,10 @@ class Transport(Protocol):
 
     def receive_into(self, view: memoryview, end: float) -> None:
         """Fills the view. Raises as `send`."""
+        ...
+
+    def ended(self) -> bool:
+        """Whether there is something to read although nobody has asked: the other end is gone, or out of step."""
         ...
 
     def close(self) -> None:
@@ -62,6 +68,7 @@ class StreamChannel:
         self._broken: str | None = None
         self._sending = threading.Lock()
         self._turns = threading.Condition()
+        self._received = 0  # id of the last reply that is here in full: tells the shim, should its worker die then
         self._waiting: deque[int] = deque()  # ids of requests under way, in the order of their answers
 
     def request(self, kind: int, parts: Sequence[Buffer], deadline: float) -> Reply:
@@ -105,8 +112,8 @@ class StreamChannel:
             raise TimeoutError
         try:
             self._check(kind)
-            number = self._id = self._id % 0xFFFFFFFF + 1
-            header = encode_header(kind, number, sum(map(len, views)))
+            number = self._id = self._id % _HIGHEST_ID + 1
+            header = encode_header(kind, number, sum(map(len, views)), code=self._received)
             with self._turns:
                 self._waiting.append(number)
             self.transport.send([memoryview(header), *views], end)
@@ -128,9 +135,14 @@ class StreamChannel:
         if header.length:
             self.transport.receive_into(payload, end)
         with self._turns:
-            self._waiting.popleft()
+            self._received = self._waiting.popleft()
             self._turns.notify_all()
         return Reply(header.kind, header.status, header.code, payload)
+
+    def ended(self) -> bool:
+        """See `Channel.ended`."""
+        with self._turns:  # nobody begins a request meanwhile
+            return self._broken is not None or (not self._waiting and self.transport.ended())
 
     def close(self) -> None:
         """Closes the stream: the shim ends with it."""
@@ -194,6 +206,12 @@ class DescriptorTransport:
             if count == 0:
                 raise EOFError
             view = view[count:]
+
+    def ended(self) -> bool:
+        """See `Transport.ended`."""
+        poll = select.poll()
+        poll.register(self._read_fd, select.POLLIN)
+        return bool(poll.poll(0))
 
     def close(self) -> None:
         """Closes the descriptors once."""

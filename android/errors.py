@@ -9,6 +9,7 @@
     │   ├── DriverError     an NNAPI call failed: which call, which result code
     │   ├── WorkerLostError the process that runs NNAPI is gone; the stream is in step, a new one has started
     │   │   ├── ShimCrashedError   it died of a signal, or a driver ended it
+    │   │   │   └── ShimRestartedError  it did so before this request, which was not begun
     │   │   └── ShimDeadlineError  it was killed because a request took longer than its limit
     │   ├── ShimLostError   the stream ended in mid-session
     │   └── ShimTimeoutError  no answer before the deadline
@@ -131,6 +132,10 @@ class ShimCrashedError(WorkerLostError):
             return signal.Signals(self.code).name
         except ValueError:
             return None
+
+
+class ShimRestartedError(ShimCrashedError):
+    """The worker died between two requests; the one that learns of it was not begun, and nothing of it was done."""
 
 
 class ShimDeadlineError(WorkerLostError):

@@ -54,6 +54,7 @@ class Kind(IntEnum):
     STATS = CONSTANTS["NTK_STATS"]
     ECHO = CONSTANTS["NTK_ECHO"]
     BYE = CONSTANTS["NTK_BYE"]
+    LIBRARY = CONSTANTS["NTK_LIBRARY"]
 
 
 class Status(IntEnum):
@@ -69,6 +70,7 @@ class Status(IntEnum):
     NNAPI = CONSTANTS["NTK_STATUS_NNAPI"]
     CRASHED = CONSTANTS["NTK_STATUS_CRASHED"]
     DEADLINE = CONSTANTS["NTK_STATUS_DEADLINE"]
+    RESTARTED = CONSTANTS["NTK_STATUS_RESTARTED"]
 
 
 
@@ -76,6 +78,7 @@ class Status(IntEnum):
 INLINE = CONSTANTS["NTK_INLINE"]
 SLOT = CONSTANTS["NTK_SLOT"]
 OMITTED = CONSTANTS["NTK_OMITTED"]
+SLOT_FLIPPED = CONSTANTS["NTK_SLOT_FLIPPED"]
 
 # --- frames ------------------------------------------------------------------------------------------------
 
@@ -166,6 +169,10 @@ class Channel(Protocol):
             ShimTimeoutError: the deadline passed; the channel cannot be used again.
             ProtocolError: what came back is not a reply to this request.
         """
+        ...
+
+    def ended(self) -> bool:
+        """Whether the road is known to have ended, without asking the other end: then the next request cannot succeed."""
         ...
 
     def close(self) -> None:

@@ -24,6 +24,7 @@ from .errors import (
     ShimCrashedError,
     ShimDeadlineError,
     ShimError,
+    ShimRestartedError,
     describe_errno,
     result_name,
 )
@@ -40,6 +41,7 @@ from .frames import (
     NOT_AVAILABLE,
     OMITTED,
     SLOT,
+    SLOT_FLIPPED,
     U32,
     U64,
     VERSION,
@@ -76,6 +78,7 @@ __all__ = [
     "Header",
     "Hello",
     "Kind",
+    "Library",
     "LoadResult",
     "NnapiDevice",
     "Reply",
@@ -123,6 +126,16 @@ class Hello:
 
 
 @dataclass(frozen=True, slots=True)
+class Library:
+    """A further NNAPI library of a session. `feature_level` is its run time's, 1..8."""
+
+    number: int
+    feature_level: int
+    path: str
+    devices: tuple[NnapiDevice, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LoadResult:
     """A compiled program. Times in nanoseconds of the device's clock.
 
@@ -147,12 +160,15 @@ class ExecuteInput:
         data: The tensor's bytes; None = it is in `slot`.
         shape: Needed where the program leaves dimensions open; () = as the program declares them.
         omitted: An optional operand without a value.
+        flipped: With a slot and without data: the highest bit of each byte is flipped on the way, so that int8 becomes what
+            programs take that carry it as uint8, and the other way round. The slot stays as it is.
     """
 
     slot: int | None = None
     data: Buffer | None = None
     shape: Sequence[int] = ()
     omitted: bool = False
+    flipped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,12 +236,14 @@ _ERRORS: dict[int, type[ShimError]] = {
     Status.NNAPI: DriverError,
     Status.CRASHED: ShimCrashedError,
     Status.DEADLINE: ShimDeadlineError,
+    Status.RESTARTED: ShimRestartedError,
 }
 _ADVICE = {
     Status.VERSION: "Remove the old files (nnapi clean) and try again.",
     Status.LIBRARY: "`nnapi doctor` shows what this device has.",
     Status.CRASHED: "The session is empty now: say hello, open and load again.",
     Status.DEADLINE: "The session is empty now: say hello, open and load again.",
+    Status.RESTARTED: "The session is empty now: say hello, open and load again.",
 }
 
 _EXECUTE = struct.Struct("<IIQII")
@@ -245,7 +263,7 @@ def error_of(reply: Reply) -> ShimError:
         text += f" ({result_name(reply.code)})"
     elif reply.status == Status.SYSTEM:
         text += f" ({describe_errno(reply.code)})"
-    elif reply.status == Status.CRASHED:
+    elif reply.status in (Status.CRASHED, Status.RESTARTED):
         crashed = ShimCrashedError("", code=reply.code)
         text += f" ({crashed.signal_name})" if crashed.signal_name else ""
     advice = _ADVICE.get(Status(reply.status)) if reply.status in Status._value2member_map_ else None
@@ -293,12 +311,25 @@ class ShimClient:
         if version != VERSION:
             raise ProtocolError(f"the shim speaks protocol {version}, this host {VERSION}", request="HELLO")
         pid, level, bits, library = fields.u32(), fields.i32(), fields.u32(), fields.text()
-        devices = tuple(
-            NnapiDevice(index, fields.i32(), fields.i32(), fields.text(), fields.text())
-            for index in range(fields.u32())
-        )
+        devices = _devices(fields)
         fields.end()
         return Hello(version, theirs, pid, level, bits, library, devices)
+
+    def library(self, number: int, path: str, *, threads: int = 0, deadline: float = 60.0) -> Library:
+        """Opens a second libneuralnetworks.so beside the device's, for `load` and `supported`.
+
+        Software NNAPI is set to everything it can do there, whatever settings the device's own plays with.
+
+        Args:
+            number: From 1 to MAX_LIBRARIES - 1; 0 is the device's.
+            path: On the device; "" = software NNAPI that is part of the shim itself (static builds).
+            threads: Of software NNAPI, 0 = its default.
+        """
+        parts = [U32.pack(number), encode_text(path), U32.pack(threads)]
+        fields = self._request(Kind.LIBRARY, [b"".join(parts)], deadline)
+        found = Library(number, fields.i32(), fields.text(), _devices(fields))
+        fields.end()
+        return found
 
     def open(
         self,
@@ -321,6 +352,7 @@ class ShimClient:
         number: int,
         program: Buffer,
         *,
+        library: int = 0,
         device: int | None = None,
         devices: Sequence[int] = (),
         preference: int | None = None,
@@ -338,7 +370,8 @@ class ShimClient:
         Args:
             number: Free: `unload` an old program first.
             program: Bytes of schema/program.fbs.
-            device, devices: Indices into `Hello.devices`; neither = the run time chooses.
+            library: That compiles it: 0 = the device's own, or one that `library` opened.
+            device, devices: Indices into `Hello.devices` (or the library's); neither = the run time chooses.
             preference: 0 low power, 1 fast single answer, 2 sustained speed; None = the run time's default.
             priority: 90, 100 or 110; None = the run time's default. Feature level 4.
             relax_fp16: float32 may be computed as float16. Feature level 2.
@@ -347,7 +380,7 @@ class ShimClient:
             timeout: Seconds that NNAPI gives its driver, 0 = no limit. Feature level 4, one device.
             cache_directory, cache_token: For NNAPI's compilation cache; 32 bytes of token. Feature level 3.
         """
-        options = _load_options(number, program, device, devices, preference, priority, relax_fp16, burst,
+        options = _load_options(number, program, library, device, devices, preference, priority, relax_fp16, burst,
                                 copy_constants, timeout, cache_directory, cache_token)  # fmt: skip
         fields = self._request(Kind.LOAD, options, deadline)
         build_ns, compile_ns, inputs, outputs = fields.u64(), fields.u64(), fields.u32(), fields.u32()
@@ -359,6 +392,7 @@ class ShimClient:
         self,
         program: Buffer,
         *,
+        library: int = 0,
         device: int | None = None,
         devices: Sequence[int] = (),
         relax_fp16: bool = False,
@@ -368,7 +402,7 @@ class ShimClient:
 
         Needs feature level 3.
         """
-        options = _load_options(0, program, device, devices, relax_fp16=relax_fp16)
+        options = _load_options(0, program, library, device, devices, relax_fp16=relax_fp16)
         fields = self._request(Kind.SUPPORTED, options, deadline)
         answers = [answer != 0 for answer in fields.take(fields.u32())]
         fields.end()
@@ -438,9 +472,17 @@ class ShimClient:
         self.channel.close()
 
 
+def _devices(fields: FieldReader) -> tuple[NnapiDevice, ...]:
+    """The list that HELLO and LIBRARY end with."""
+    return tuple(
+        NnapiDevice(index, fields.i32(), fields.i32(), fields.text(), fields.text()) for index in range(fields.u32())
+    )
+
+
 def _load_options(
     number: int,
     program: Buffer,
+    library: int,
     device: int | None,
     devices: Sequence[int],
     preference: int | None = None,
@@ -463,7 +505,7 @@ def _load_options(
         | (CONSTANTS["NTK_LOAD_COPY"] if copy_constants else 0)
     )
     view = bytes_of(program, f"program {number}")
-    fields = struct.pack(f"<II{len(devices)}I", number, len(devices), *devices)
+    fields = struct.pack(f"<III{len(devices)}I", number, library, len(devices), *devices)
     fields += struct.pack(
         "<iiIQ",
         -1 if preference is None else preference,
@@ -493,7 +535,7 @@ def _execute_parts(
         elif value.data is None:
             if value.slot is None:
                 raise ValueError(f"input {index} of program {number} has neither data nor a slot")
-            source = SLOT
+            source = SLOT_FLIPPED if value.flipped else SLOT
         else:
             view = bytes_of(value.data, f"input {index} of program {number}")
             length = view.nbytes

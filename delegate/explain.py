@@ -50,6 +50,7 @@ def _partition(plan: Plan, index: int) -> dict[str, Any]:
     return {
         "index": index,
         "subgraph": partition.subgraph,
+        "target": partition.target,
         "nodes": list(partition.nodes),
         "macs": sum(plan.cost(partition.subgraph, node).macs for node in partition.nodes),
         **crossing,
@@ -58,7 +59,10 @@ def _partition(plan: Plan, index: int) -> dict[str, Any]:
 
 
 def refusals(plan: Plan) -> list[dict[str, Any]]:
-    """Nodes on the CPU, grouped by operator and rule; those with most multiply-accumulates, then most nodes, first."""
+    """Nodes that the device's NNAPI does not run, grouped by operator and rule.
+
+    Those with most multiply-accumulates, then most nodes, come first.
+    """
     groups: dict[tuple[str, str], list[tuple[Verdict, Reason]]] = {}
     for verdict in (v for verdicts in plan.verdicts for v in verdicts):
         reason = plan.reason(verdict)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from nnapi_toolkit.delegate import tflite_strategy
 from nnapi_toolkit.delegate.cost import NodeCost, node_cost
@@ -71,6 +72,7 @@ class Partition:
     """Nodes that become one NNAPI program.
 
     Attributes:
+        target: Whose NNAPI runs it: `nnapi`, the device's own, or `softnn`, software NNAPI on the device (see `fallback`).
         index: Position among the plan's partitions.
         subgraph: Index of the subgraph.
         nodes: Operator indices in order of execution.
@@ -83,6 +85,26 @@ class Partition:
     nodes: tuple[int, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    target: Literal["nnapi", "softnn"] = "nnapi"
+
+
+def boundary(subgraph: Subgraph, nodes: Iterable[int], index: int = 0) -> Partition:
+    """A partition with the tensors that cross its boundary."""
+    members = tuple(nodes)
+    inside = set(members)
+    operators, tensors = subgraph.operators, subgraph.tensors
+    made = {t for n in members for t in operators[n].outputs}
+    read = {t for n in members for t in operators[n].inputs if t >= 0}
+    inputs = sorted(t for t in read - made if not tensors[t].is_constant)
+    shown = set(subgraph.outputs)
+    outputs = sorted(
+        t
+        for t in made
+        if not tensors[t].is_constant and (t in shown or any(user.index not in inside for user in subgraph.consumers(t)))
+    )
+    if not outputs:  # nodes whose results nobody needs; an NNAPI model has outputs all the same
+        outputs = sorted(t for t in made if not subgraph.consumers(t))
+    return Partition(index, subgraph.index, members, tuple(inputs), tuple(outputs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +123,9 @@ class Verdict:
         subgraph, index: Where the node is.
         op: Name of the operator.
         partition: The partition it belongs to, None on the CPU.
-        refusal: Why it stays on the CPU, None when it does not; without the remedy, which `Plan.reason` adds.
+        refusal: Why the device's NNAPI does not run it, None when it does; without the remedy, which `Plan.reason` adds.
         rewrite: The rewrite that made it acceptable, None without one.
+        target: `nnapi`, `softnn` or `cpu`.
     """
 
     subgraph: int
@@ -111,11 +134,7 @@ class Verdict:
     partition: int | None = None
     refusal: Reason | None = None
     rewrite: str | None = None
-
-    @property
-    def target(self) -> str:
-        """`nnapi` or `cpu`."""
-        return "cpu" if self.partition is None else "nnapi"
+    target: Literal["nnapi", "softnn", "cpu"] = "cpu"
 
 
 @dataclass(eq=False)
@@ -128,6 +147,7 @@ class Plan:
         options: How it was made.
         verdicts: One list of verdicts for each subgraph.
         partitions: All partitions, by index.
+        softnn_target: What partitions for software NNAPI on the device are lowered for; None: the plan has no such fallback.
     """
 
     graph: Graph
@@ -140,6 +160,7 @@ class Plan:
     lowering_target: Target = field(repr=False)
     _steps: tuple[tuple[Step, ...], ...] = field(repr=False)
     _costs: tuple[tuple[NodeCost, ...], ...] = field(repr=False)
+    softnn_target: Target | None = None
     _programs: tuple[LoweredProgram, ...] | None = field(default=None, repr=False)
 
     def steps(self, subgraph: int = 0) -> tuple[Step, ...]:
@@ -162,14 +183,21 @@ class Plan:
         if index in self.folded[subgraph]:
             return
         node = self.view.nodes(subgraph)[index]
-        decide(node, self.lowering_target).lower(builder, node, self.lowering_target)
+        decide(node, builder.target).lower(builder, node, builder.target)
+
+    def target_of(self, partition: Partition) -> Target:
+        """What a partition is lowered for."""
+        if partition.target == "nnapi":
+            return self.lowering_target
+        assert self.softnn_target is not None
+        return self.softnn_target
 
     def cost(self, subgraph: int, index: int) -> NodeCost:
         """The estimate for a node."""
         return self._costs[subgraph][index]
 
     def reason(self, verdict: Verdict) -> Reason | None:
-        """Why a node is on the CPU, with what would lift it."""
+        """Why the device's NNAPI does not run a node, with what would lift it."""
         reason = verdict.refusal
         if reason is None or self.target is None or self.options.strategy == "tflite" or reason.rule in _CHOICES:
             return reason
@@ -178,28 +206,31 @@ class Plan:
 
     @cached_property
     def _summary(self) -> dict[str, Any]:
-        nodes = delegated = macs = delegated_macs = 0
+        nodes = Counter[str]()
+        macs = Counter[str]()
         for verdicts, costs in zip(self.verdicts, self._costs):
             for verdict, cost in zip(verdicts, costs):
-                nodes += 1
-                macs += cost.macs
-                if verdict.partition is not None:
-                    delegated += 1
-                    delegated_macs += cost.macs
-        boundary = sum(
-            self.graph.subgraphs[p.subgraph].tensors[t].byte_size for p in self.partitions for t in (*p.inputs, *p.outputs)
-        )
+                nodes[verdict.target] += 1
+                macs[verdict.target] += cost.macs
+        own = [p for p in self.partitions if p.target == "nnapi"]
+        crossing = sum(self.graph.subgraphs[p.subgraph].tensors[t].byte_size for p in own for t in (*p.inputs, *p.outputs))
         return {
-            "nodes": nodes,
-            "delegated_nodes": delegated,
-            "macs": macs,
-            "delegated_macs": delegated_macs,
-            "partitions": len(self.partitions),
-            "boundary_bytes": boundary,
+            "nodes": nodes.total(),
+            "delegated_nodes": nodes["nnapi"],
+            "macs": macs.total(),
+            "delegated_macs": macs["nnapi"],
+            "partitions": len(own),
+            "boundary_bytes": crossing,
+            "softnn_nodes": nodes["softnn"],
+            "softnn_macs": macs["softnn"],
+            "softnn_partitions": len(self.partitions) - len(own),
         }
 
     def summary(self) -> dict[str, Any]:
-        """Nodes, multiply-accumulates and partitions, all and delegated, and the bytes that cross a boundary."""
+        """Nodes, multiply-accumulates and partitions, all and delegated, and the bytes that cross a boundary.
+
+        What software NNAPI on the device takes over from the CPU is counted apart, not as delegated.
+        """
         return dict(self._summary)
 
     def to_json(self, model: str) -> dict[str, Any]:
@@ -221,8 +252,12 @@ class Plan:
             "model": model,
             "feature_level": self.target.feature_level if self.target is not None else None,
             "nodes": nodes,
-            "partitions": [{"index": p.index, "subgraph": p.subgraph, "nodes": list(p.nodes)} for p in self.partitions],
+            "partitions": [self._partition_json(p) for p in self.partitions],
         }
+
+    def _partition_json(self, partition: Partition) -> dict[str, Any]:
+        row = {"index": partition.index, "subgraph": partition.subgraph, "nodes": list(partition.nodes)}
+        return row if self.softnn_target is None else row | {"target": partition.target}
 
 
 #: Rules of reasons that are choices of the plan, not refusals of a node.
@@ -386,7 +421,7 @@ class _Planner:
         costs = [self.costs[subgraph.index][index] for index in real]
 
         def measure(nodes: Sequence[int]) -> Part:
-            partition = self._boundary(subgraph, [real[n] for n in nodes])
+            partition = boundary(subgraph, [real[n] for n in nodes])
             tensors = subgraph.tensors
             crossing = (*partition.inputs, *partition.outputs)
             return Part(sum(tensors[t].byte_size for t in crossing), len(partition.inputs))
@@ -445,7 +480,7 @@ class _Planner:
             real = [index for index in epoch.nodes if index not in self.folded[number]]
             if not epoch.delegated or not real:
                 continue
-            program = lower_partition(preview, self._boundary(subgraph, real))
+            program = lower_partition(preview, boundary(subgraph, real))
             for node, code, takes in zip(program.operation_nodes, program.operation_codes, self.supports(program)):
                 if not takes and node in kept:
                     kept.discard(node)
@@ -458,25 +493,6 @@ class _Planner:
 
     # -- the result -------------------------------------------------------------------------------------------------
 
-    def _boundary(self, subgraph: Subgraph, nodes: Iterable[int], index: int = 0) -> Partition:
-        """A partition with the tensors that cross its boundary."""
-        members = tuple(nodes)
-        inside = set(members)
-        operators, tensors = subgraph.operators, subgraph.tensors
-        made = {t for n in members for t in operators[n].outputs}
-        read = {t for n in members for t in operators[n].inputs if t >= 0}
-        inputs = sorted(t for t in read - made if not tensors[t].is_constant)
-        shown = set(subgraph.outputs)
-        outputs = sorted(
-            t
-            for t in made
-            if not tensors[t].is_constant
-            and (t in shown or any(user.index not in inside for user in subgraph.consumers(t)))
-        )
-        if not outputs:  # nodes whose results nobody needs; an NNAPI model has outputs all the same
-            outputs = sorted(t for t in made if not subgraph.consumers(t))
-        return Partition(index, subgraph.index, members, tuple(inputs), tuple(outputs))
-
     def _assemble(self, parts: list[list[Epoch]], partial: bool = False) -> Plan:
         partitions: list[Partition] = []
         steps: list[tuple[Step, ...]] = []
@@ -486,12 +502,12 @@ class _Planner:
                 if not epoch.delegated:
                     own.append(Step(None, epoch.nodes))
                     continue
-                partition = self._boundary(subgraph, epoch.nodes, len(partitions))
+                partition = boundary(subgraph, epoch.nodes, len(partitions))
                 partitions.append(partition)
                 own.append(Step(partition.index, epoch.nodes))
                 for index in epoch.nodes:
                     verdict = self.verdicts[subgraph.index][index]
-                    verdict.partition, verdict.refusal = partition.index, None
+                    verdict.partition, verdict.refusal, verdict.target = partition.index, None, "nnapi"
             steps.append(tuple(own))
         return Plan(
             self.graph,

@@ -120,6 +120,7 @@ class LoweredProgram:
         feature_level: The lowest feature level that runs it.
         side: The side file that the program's constants refer to, shared by all programs of a plan.
         name: For messages.
+        target: As `Partition.target`: whose NNAPI runs it.
     """
 
     data: bytes
@@ -130,6 +131,7 @@ class LoweredProgram:
     feature_level: int
     side: SideFile
     name: str = ""
+    target: str = "nnapi"
 
 
 @dataclass(slots=True)
@@ -516,7 +518,7 @@ def lower_partition(plan: Plan, partition: Partition, side: SideFile | None = No
     """
     side = side if side is not None else SideFile()
     subgraph = plan.graph.subgraphs[partition.subgraph]
-    target = plan.lowering_target
+    target = plan.target_of(partition)
     builder = ProgramBuilder(plan.graph, subgraph, target, side)
     for index in partition.nodes:
         builder.node = index
@@ -534,6 +536,7 @@ def lower_partition(plan: Plan, partition: Partition, side: SideFile | None = No
         builder.level,
         side,
         name,
+        partition.target,
     )
 
 

@@ -236,7 +236,10 @@ def bench_model(
                     progress(done + 1, total)
             samples = samples[max(0, warmup) :]
         else:
-            rival = stack.enter_context(_rival(graph, versus, threads, versus_options or _for_rival(options)))
+            theirs = versus_options or _for_rival(options)
+            if versus == "cpu":
+                theirs = replace(theirs, fallback="host")
+            rival = stack.enter_context(_rival(graph, versus, threads, theirs))
             other = Versus(rival.device_name, _in_turns(session, rival, inputs, warmup, max(1, runs), progress))
             samples = [ours for ours, _ in other.pairs]
         minutes = None
@@ -327,6 +330,7 @@ def _partitions(session: Session, runs: Sequence[RunStats]) -> list[dict[str, An
                 "index": number,
                 "subgraph": partition.subgraph,
                 "nodes": len(partition.nodes),
+                "target": partition.target,
                 "fallback": number in session.fallback,
                 "compile_ms": session.compile_ns[number] / 1e6 if number < len(session.compile_ns) else 0.0,
                 "device_us": percentiles([s.device_ns for s in steps]),

@@ -379,4 +379,5 @@ def _part(plan: Plan, nodes: Sequence[int]) -> Partition:
         if not tensors[t].is_constant
         and (t in shown or not subgraph.consumers(t) or any(u.index not in inside for u in subgraph.consumers(t)))
     )
-    return Partition(_TRIAL, 0, tuple(nodes), tuple(inputs), tuple(outputs))
+    home = next(p for p in plan.partitions if p.subgraph == 0 and nodes[0] in p.nodes)
+    return Partition(_TRIAL, 0, tuple(nodes), tuple(inputs), tuple(outputs), home.target)

@@ -66,6 +66,7 @@ class Failure:
     Attributes:
         device: The device.
         partition: Index of the partition, None when the device was only asked what it supports.
+        target: Whose NNAPI failed: `nnapi`, the device's own, or `softnn`, software NNAPI on the device.
         phase: `compile`, `execute` or `ask`.
         error: Name of the error's class.
         code: NNAPI's result code, or the signal that ended the worker.
@@ -88,12 +89,14 @@ class Failure:
     log: Log
     retry: str
     action: str
+    target: str = "nnapi"
 
     def to_json(self) -> dict[str, Any]:
         """One entry of "failures"."""
         return {
             "device": self.device,
             "partition": self.partition,
+            "target": self.target,
             "phase": self.phase,
             "error": self.error,
             "code": self.code,
@@ -109,14 +112,15 @@ class Failure:
     @property
     def place(self) -> str:
         """`partition 3 (12 nodes, CONV_2D 4 to ADD 17)`."""
+        software = "software NNAPI there, " if self.target == "softnn" else ""
         if self.partition is None:
-            return "asked which operations it supports"
+            return f"{software}asked which operations it supports"
         if not self.nodes:
-            return f"partition {self.partition}"
+            return f"{software}partition {self.partition}"
         first, last = self.nodes[0], self.nodes[-1]
         span = f"{first[1]} {first[0]}" if len(self.nodes) == 1 else f"{first[1]} {first[0]} to {last[1]} {last[0]}"
         count = f"{len(self.nodes)} node{'s' if len(self.nodes) > 1 else ''}"
-        return f"partition {self.partition} ({count}, {span})"
+        return f"{software}partition {self.partition} ({count}, {span})"
 
     def __str__(self) -> str:
         """The whole story, for people: several lines."""
@@ -130,7 +134,8 @@ class Failure:
         if self.log.note:
             lines.append(f"  {self.log.note}")
         if self.action == "error" and self.partition is not None:
-            lines.append("  --on-failure cpu runs this partition on the CPU reference; --exclude keeps nodes off NNAPI")
+            other = "--fallback host does without it" if self.target == "softnn" else "--exclude keeps nodes off NNAPI"
+            lines.append(f"  --on-failure cpu runs this partition on the CPU reference; {other}")
         return "\n".join(lines)
 
 
@@ -190,6 +195,7 @@ def report(
         log=log,
         retry=retry,
         action=action,
+        target=failed.program.target,
     )
 
 

@@ -8,19 +8,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from nnapi_toolkit.android.protocol import Hello, NnapiDevice
+from nnapi_toolkit.android.protocol import CONSTANTS, Hello, NnapiDevice
 from nnapi_toolkit.delegate.partition import PlanOptions
 from nnapi_toolkit.errors import UsageError
 
 Preference = Literal["low-power", "fast-single-answer", "sustained-speed"]
 Priority = Literal["low", "medium", "high"]
 OnFailure = Literal["error", "cpu"]
+Fallback = Literal["host", "device"]
 
 #: NNAPI's own codes.
 PREFERENCES: dict[str, int] = {"low-power": 0, "fast-single-answer": 1, "sustained-speed": 2}
 PRIORITIES: dict[str, int] = {"low": 90, "medium": 100, "high": 110}
 #: Name of the device that is NNAPI's own CPU implementation.
 NNAPI_CPU = "nnapi-reference"
+#: Of software NNAPI.
+MAX_THREADS = CONSTANTS["NTK_MAX_THREADS"]
 #: The lowest feature levels that know an option.
 DEVICES_LEVEL, CACHE_LEVEL, TIMEOUT_LEVEL, PRIORITY_LEVEL = 3, 3, 4, 4
 #: Words of `accelerator=type:...`, by the codes of ANeuralNetworksDevice_getType.
@@ -51,6 +54,9 @@ class SessionOptions:
         cache_directory: Directory on the device for NNAPI's compilation cache (feature level 3 and up); `auto`: the
             toolkit's own there; None: no cache.
         on_failure: When the driver fails: `error` raises; `cpu` runs the partition on the CPU reference from then on.
+        fallback: Where nodes run that the device's NNAPI does not take: `host`, on the CPU reference here; `device`, on software
+            NNAPI pushed to the device, as far as NNAPI can express them, so that their tensors do not cross the cable.
+        fallback_threads: Threads of that software NNAPI.
         pipeline_depth: Inferences that `Session.submit` lets be under way at once.
         diagnose: After a failure, try once more with NNAPI's verbose log and capture it (devices with adb).
 
@@ -73,6 +79,8 @@ class SessionOptions:
     execution_deadline_seconds: float = 120.0
     cache_directory: str | None = None
     on_failure: OnFailure = "error"
+    fallback: Fallback = "host"
+    fallback_threads: int = 1
     pipeline_depth: int = 2
     diagnose: bool = True
 
@@ -80,6 +88,9 @@ class SessionOptions:
         _one_of("preference", self.preference, (None, *PREFERENCES))
         _one_of("priority", self.priority, (None, *PRIORITIES))
         _one_of("on_failure", self.on_failure, get_args(OnFailure))
+        _one_of("fallback", self.fallback, get_args(Fallback))
+        if not 1 <= self.fallback_threads <= MAX_THREADS:
+            raise UsageError(f"fallback_threads is {self.fallback_threads}: it must be from 1 to {MAX_THREADS}")
         for name in ("compilation_timeout_seconds", "execution_timeout_seconds"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1e9:

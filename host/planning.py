@@ -66,9 +66,17 @@ def _also(selection: NodeSelection | None, nodes: Iterable[tuple[int, int]]) -> 
     return replace(selection, ranges=(*selection.ranges, *((subgraph, node, node) for subgraph, node in nodes)))
 
 
-def plan_for_nothing(graph: Graph, options: PlanOptions) -> Plan:
-    """The plan for a device that has nothing but NNAPI's own CPU, which the session's options do not allow."""
-    plan = make_plan(graph, None, options)
+def plan_for_nothing(graph: Graph, options: PlanOptions, target: Target | None = None) -> Plan:
+    """The plan for a device that has nothing but NNAPI's own CPU, which the session's options do not allow.
+
+    Args:
+        graph: The model.
+        options: Of the planner.
+        target: The device all the same, where the plan is to be given a fallback (`delegate.fallback`).
+    """
+    nothing = options if target is None else replace(options, strategy="cost", include=NodeSelection())
+    plan = make_plan(graph, target, nothing)
+    plan.options = options
     reason = Reason(
         "device", "NNAPI", "without a device but its own CPU (nnapi-reference)", "with an accelerator",
         lifted_by="disallow_nnapi_cpu=False (--allow-nnapi-cpu)",

@@ -6,13 +6,13 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
 from nnapi_toolkit.android.errors import DriverError, ShimError, WorkerLostError
-from nnapi_toolkit.android.protocol import ExecuteInput, ExecuteOutput, ExecuteResult
+from nnapi_toolkit.android.protocol import ExecuteInput, ExecuteOutput, ExecuteResult, Library, NnapiDevice
 from nnapi_toolkit.delegate.graph import Graph
 from nnapi_toolkit.delegate.program import LoweredProgram
 from nnapi_toolkit.device import Device, DeviceSession
-from nnapi_toolkit.errors import UsageError
+from nnapi_toolkit.errors import DeviceError, UsageError
 from nnapi_toolkit.failures import PartitionFailedError
-from nnapi_toolkit.options import PREFERENCES, PRIORITIES, SessionOptions, cache_token, choose_devices
+from nnapi_toolkit.options import NNAPI_CPU, PREFERENCES, PRIORITIES, SessionOptions, cache_token, choose_devices
 
 Progress = Callable[[str, int, int], None]
 
@@ -30,6 +30,7 @@ class Remote:
     Attributes:
         session: The device's session.
         choice: The NNAPI devices that programs are compiled for.
+        softnn: Software NNAPI beside the device's own, None without a fallback on the device.
         loaded: Numbers of the programs that are loaded now.
         pids: The processes on the device so far.
         pushed_bytes: Bytes of files that were pushed so far.
@@ -46,6 +47,7 @@ class Remote:
         self.pids: list[int] = []
         self._pushed = 0
         self._lost = ""  # "worker": the process that runs NNAPI; "session": everything, or it is to be begun anew
+        self.softnn: Library | None = None
         self.session: DeviceSession = self._start(progress)
         try:
             self.choice = choose_devices(options, self.session.hello, self.session.name)
@@ -68,24 +70,32 @@ class Remote:
     def _start(self, progress: Progress | None = None) -> DeviceSession:
         session = self.device.start(self.graph.path, self.graph.sha256, progress=progress)
         try:
-            self._greeted(session)
+            self._greeted(session, progress)
         except BaseException:
             session.close()
             raise
         return session
 
-    def _greeted(self, session: DeviceSession) -> None:
-        """After each hello: the limits that the device itself watches over, where they are not the usual ones."""
+    def _greeted(self, session: DeviceSession, progress: Progress | None = None) -> None:
+        """After each hello: the limits that the device watches over, where they are not the usual ones; the second library."""
         self.loaded.clear()
         self.pids.append(session.hello.pid)
         deadlines = (self.options.compilation_deadline_seconds, self.options.execution_deadline_seconds)
         if deadlines != _USUAL_DEADLINES:
             load, execute = (_MARGIN * seconds for seconds in deadlines)
             session.client.hello(session.hello.build_hash, load_limit=load, execute_limit=execute)
+        if self.options.fallback == "device":
+            try:
+                self.softnn = session.provide_softnn(self.options.fallback_threads, progress)
+            except ShimError as error:
+                error.args = (f"{session.name}: software NNAPI, for the fallback on the device: {error}",)
+                raise
 
     @property
     def lost(self) -> bool:
         """The program on the device has to be begun anew; its programs are gone."""
+        if not self._lost and self.session.ended():
+            self._lost = "session"
         return bool(self._lost)
 
     def forget(self) -> None:
@@ -105,7 +115,12 @@ class Remote:
         elif lost:
             self._pushed += self.session.pushed_bytes
             self.session.close()
-            self.session = self._start()
+            try:
+                self.session = self._start()
+            except DeviceError as error:
+                error.message = f"the program on the device has ended and cannot be started again: {error.message}"
+                error.serial = self.name
+                raise
         self._lost = ""
         return self.session
 
@@ -116,11 +131,19 @@ class Remote:
     # -- requests -----------------------------------------------------------------------------------------------
 
     def supported(self, program: LoweredProgram) -> list[bool]:
-        """Which operations of a program the chosen devices take. Raises PartitionFailedError."""
+        """Which operations of a program the devices that it is for take. Raises PartitionFailedError."""
         session = self.alive()
         session.provide_side(program.side)
+        library, devices = self._devices_for(program)
         with self._blame(None, program):
-            return session.client.supported(program.data, devices=self.choice.indices)
+            return session.client.supported(program.data, library=library, devices=[device.index for device in devices])
+
+    def _devices_for(self, program: LoweredProgram) -> tuple[int, Sequence[NnapiDevice]]:
+        """The number of the library that runs a program, and the NNAPI devices that it is compiled for."""
+        if program.target == "nnapi":
+            return 0, self.choice.devices
+        assert self.softnn is not None
+        return self.softnn.number, [device for device in self.softnn.devices if device.name != NNAPI_CPU][:1]
 
     def load(self, number: int, program: LoweredProgram, cache_salt: bytes | None = None) -> int:
         """Compiles a program under a free number; the nanoseconds that it took on the device.
@@ -140,14 +163,17 @@ class Remote:
         if directory == "auto":
             directory = session.cache_directory
         token = b""
+        library, devices = self._devices_for(program)
         if directory:
-            weights = (self.graph.sha256, program.side.sha256, (cache_salt or b"").hex())
-            token = cache_token(program.data, weights, self.choice.devices, options)
+            path = self.softnn.path if library and self.softnn is not None else ""
+            weights = (self.graph.sha256, program.side.sha256, (cache_salt or b"").hex(), path)
+            token = cache_token(program.data, weights, devices, options)
         with self._blame(number, program):
             result = session.client.load(
                 number,
                 program.data,
-                devices=self.choice.indices,
+                library=library,
+                devices=[device.index for device in devices],
                 preference=None if options.preference is None else PREFERENCES[options.preference],
                 priority=None if options.priority is None else PRIORITIES[options.priority],
                 relax_fp16=options.allow_fp16,
@@ -159,6 +185,12 @@ class Remote:
             )
         self.loaded.add(number)
         return result.build_ns + result.compile_ns
+
+    def unload_all(self) -> None:
+        """Frees all loaded programs. Raises as `load`, but not where they are gone with their process."""
+        with contextlib.suppress(WorkerLostError):
+            for number in sorted(self.loaded):
+                self.unload(number)
 
     def unload(self, number: int) -> None:
         """Frees a loaded program."""

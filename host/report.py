@@ -43,13 +43,21 @@ def print_plan(plan: Plan, model: str, *, nodes: bool = False) -> None:
         f"{share(summary['delegated_macs'], summary['macs'])} of {summary['macs'] / 1e6:.1f} M MACs delegated in "
         f"{summary['partitions']} partition{'s' if summary['partitions'] != 1 else ''}"
     )
+    fallback = plan.softnn_target is not None
+    if fallback:
+        console.print(
+            f"software NNAPI on the device takes {summary['softnn_nodes']} more nodes in {summary['softnn_partitions']} "
+            f"partition{'s' if summary['softnn_partitions'] != 1 else ''}; "
+            f"{summary['nodes'] - summary['delegated_nodes'] - summary['softnn_nodes']} are left to the CPU here"
+        )
     rows = plan.to_json(model)["nodes"]
-    shown = rows if nodes else [row for row in rows if row["target"] == "cpu"]
+    shown = rows if nodes else [row for row in rows if row["target"] != "nnapi"]
     if not shown:
         return
-    out = table("nodes" if nodes else "nodes on the CPU", ">#", "operator", "target", "why")
+    title = "nodes" if nodes else "nodes that the device's NNAPI does not take" if fallback else "nodes on the CPU"
+    out = table(title, ">#", "operator", "target", "why")
     for row in shown:
-        where = row["target"] if row["partition"] is None else f"nnapi {row['partition']}"
+        where = row["target"] if row["partition"] is None else f"{row['target']} {row['partition']}"
         name = str(row["index"]) if row["subgraph"] == 0 else f"{row['subgraph']}:{row['index']}"
         out.add_row(name, row["op"], where, row["reason"] or "")
     console.print(out)
@@ -76,15 +84,15 @@ def print_run(session: Session) -> None:
         ">received",
     )
     for number, step in enumerate(stats.steps):
-        where = step.target if step.partition is None else f"nnapi {step.partition}"
+        where = step.target if step.partition is None else f"{step.target} {step.partition}"
         if step.subgraph:
             where += f", subgraph {step.subgraph}, {step.count} times"
         out.add_row(
             str(number),
-            f"cpu, for nnapi {step.partition}" if step.fallback else where,
+            f"cpu, for partition {step.partition}" if step.fallback else where,
             str(step.nodes),
             milliseconds(step.wall_ns),
-            milliseconds(step.device_ns) if step.target == "nnapi" else "",
+            milliseconds(step.device_ns) if step.target != "cpu" else "",
             size(step.bytes_to_device),
             size(step.bytes_from_device),
         )

@@ -13,9 +13,11 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from nnapi_toolkit import failures
+from nnapi_toolkit.android.errors import ShimRestartedError
 from nnapi_toolkit.android.protocol import ExecuteInput, ExecuteOutput
 from nnapi_toolkit.arrays import Array, check_array, check_inputs
 from nnapi_toolkit.delegate.cost import node_cost
+from nnapi_toolkit.delegate.fallback import with_softnn
 from nnapi_toolkit.delegate.graph import Graph, Tensor
 from nnapi_toolkit.delegate.partition import Step, make_plan
 from nnapi_toolkit.delegate.program import LoweredProgram
@@ -149,6 +151,8 @@ class Session:
         self._name = "cpu"
         try:
             if device == "cpu":
+                if self.options.fallback == "device":
+                    raise UsageError("fallback 'device' needs a device: the CPU reference has none, leave it out")
                 self.plan = make_plan(self.graph, None, self.options.plan)
             else:
                 self._open(device, progress)
@@ -164,7 +168,7 @@ class Session:
             device = self._owned_device = open_device(device, progress=progress)
         remote = self.remote = Remote(device, self.graph, self.options, progress)
         self._name = remote.name
-        if not remote.choice.usable:
+        if not remote.choice.usable and remote.softnn is None:
             self.plan = plan_for_nothing(self.graph, self.options.plan)
             return
         level = remote.choice.level
@@ -187,7 +191,13 @@ class Session:
         )
 
     def _plan_and_load(self, target: Target, progress: Progress | None = None) -> None:
-        self.plan = plan_for_device(self.graph, target, self.options.plan, self._supports)
+        remote, options = self._remote(), self.options.plan
+        if remote.choice.usable:
+            self.plan = plan_for_device(self.graph, target, options, self._supports)
+        else:
+            self.plan = plan_for_nothing(self.graph, options, target)
+        if remote.softnn is not None:
+            self.plan = with_softnn(self.plan, self._supports)
         self.programs = tuple(self.plan.lower())
         self._walked = walked_subgraphs(self.plan)
         self.compile_ns = [0] * len(self.programs)
@@ -211,16 +221,15 @@ class Session:
         remote, target = self.remote, self.plan.target
         self.graph = freeze_shapes(self._model, shapes)
         if not remote.lost:
-            for number in sorted(remote.loaded):
-                remote.unload(number)
+            remote.unload_all()
         self.fallback.clear()
         self._plan_and_load(target)
         self._plan_transfers()
 
     def _supports(self, program: LoweredProgram) -> Sequence[bool]:
-        """What the chosen devices take of a program. A driver that fails at the question takes nothing of it."""
+        """What the devices take that a program is for. A driver that fails at the question takes nothing of it."""
         remote = self._remote()
-        if not remote.choice.devices:
+        if program.target == "nnapi" and not remote.choice.devices:
             return [True] * len(program.operation_nodes)
         try:
             return remote.supported(program)
@@ -394,13 +403,23 @@ class Session:
             return self._infer(values)
 
         try:
-            outputs = self._persist(attempt)
+            outputs = self._persist(lambda: self._unless_restarted(attempt))
         except BaseException:
             self.restore(state)  # as if this inference had never been
             raise
         assert self.last_stats is not None
         self.last_stats.attempts = attempts
         return outputs
+
+    @staticmethod
+    def _unless_restarted(attempt: Callable[[], Value]) -> Value:
+        """`attempt()`, once more where the worker had died beforehand, of something that this inference has no part in."""
+        try:
+            return attempt()
+        except PartitionFailedError as failed:
+            if not isinstance(failed.error, ShimRestartedError):
+                raise
+        return attempt()
 
     def _infer(self, values: dict[int, Array]) -> list[Array]:
         """One inference. Raises PartitionFailedError."""
@@ -480,7 +499,7 @@ class Session:
         values = dict(zip(graph.inputs, inputs))
 
         def report(step: StepStats) -> None:
-            if step.target == "nnapi":
+            if step.target != "cpu":
                 self._inner_ns += step.wall_ns
                 key = (subgraph, step.partition)
                 if key in self._called:
@@ -510,7 +529,7 @@ class Session:
         inputs = []
         for t in transfers.inputs:
             data = None if t.resident else to_device(t.binding, self._value(subgraph, values, t.binding.tensor))
-            inputs.append(ExecuteInput(slot=t.slot, data=data))
+            inputs.append(ExecuteInput(slot=t.slot, data=data, flipped=t.flipped))
         outputs = [ExecuteOutput(slot=t.slot, send=t.send, capacity=t.binding.length) for t in transfers.outputs]
         result = self._remote().execute(number, self.programs[number], inputs, outputs)
         received = 0
@@ -525,7 +544,7 @@ class Session:
                 else:
                     values[out.binding.tensor] = array
         return StepStats(
-            "nnapi",
+            self.programs[number].target,
             number,
             len(step.nodes),
             time.perf_counter_ns() - start,
@@ -594,8 +613,9 @@ class Session:
         for number in self.fallback:
             partition = self.plan.partitions[number]
             nodes = self.graph.nodes(partition.subgraph)
-            summary["delegated_nodes"] -= len(partition.nodes)
-            summary["delegated_macs"] -= sum(node_cost(nodes[index]).macs for index in partition.nodes)
+            kind = "delegated" if partition.target == "nnapi" else "softnn"
+            summary[f"{kind}_nodes"] -= len(partition.nodes)
+            summary[f"{kind}_macs"] -= sum(node_cost(nodes[index]).macs for index in partition.nodes)
         return summary | {"failed_partitions": sorted(self.fallback)}
 
     @property

@@ -11,7 +11,7 @@ class StepStats:
     """What one step of one inference did. Times in nanoseconds, sizes in bytes.
 
     Attributes:
-        target: `nnapi` or `cpu`.
+        target: `nnapi`, `softnn` (software NNAPI on the device, see `SessionOptions.fallback`) or `cpu`.
         partition: The partition that the step runs, None for nodes that the plan leaves to the CPU.
         fallback: The partition failed on the device earlier, so its nodes run on the CPU reference.
         subgraph: The subgraph; steps of called subgraphs come after those of the main one.

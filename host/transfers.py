@@ -22,6 +22,7 @@ class InputTransfer:
     binding: IoBinding
     slot: int | None
     resident: bool  # True: already on the device, nothing is sent
+    flipped: bool = False  # it lies there in the other representation of int8
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +82,8 @@ def plan_transfers(
 ) -> list[StepTransfers | None]:
     """Decides for every step what is sent, what stays on the device and what comes back.
 
-    A tensor goes to the host only if a CPU step or the model's output needs it there (or a later partition wants it in
-    another representation); a tensor that only later partitions read never leaves the device, and an input that two
-    partitions read is sent once.
+    A tensor goes to the host only if a CPU step or the model's output needs it there; a tensor that only later partitions read
+    never leaves the device, whichever NNAPI library there runs them, and an input that two partitions read is sent once.
 
     Args:
         subgraph: The subgraph that the steps belong to.
@@ -99,18 +99,21 @@ def plan_transfers(
         """int8 as it is and int8 stored as uint8 are different slots."""
         return first_slot + binding.tensor * 2 + (1 if binding.xor else 0)
 
+    def other_of(slot: int) -> int:
+        return slot + 1 if (slot - first_slot) % 2 == 0 else slot - 1
+
     host_reads: list[set[int]] = []  # per step: tensors that the host needs from this step on
-    device_reads: list[set[int]] = []  # per step: slots that later delegated steps read
+    device_reads: list[set[int]] = []  # per step: tensors that later delegated steps read
     needed_on_host: set[int] = set(subgraph.outputs)
-    needed_slots: set[int] = set()
+    needed_there: set[int] = set()
     for step in reversed(steps):
         host_reads.append(set(needed_on_host))
-        device_reads.append(set(needed_slots))
+        device_reads.append(set(needed_there))
         if step.partition is None:
             for node in step.nodes:
                 needed_on_host.update(t for t in subgraph.operators[node].inputs if t >= 0)
         else:
-            needed_slots.update(slot_of(b) for b in programs[step.partition].inputs)
+            needed_there.update(b.tensor for b in programs[step.partition].inputs if not b.variable)
     host_reads.reverse()
     device_reads.reverse()
 
@@ -130,16 +133,18 @@ def plan_transfers(
             if slot in resident:
                 inputs.append(InputTransfer(binding, slot, True))
                 continue
-            keep = slot in device_reads[position]
+            if other_of(slot) in resident:
+                inputs.append(InputTransfer(binding, other_of(slot), True, flipped=True))
+                continue
+            keep = binding.tensor in device_reads[position]
             if keep:
                 resident.add(slot)
             inputs.append(InputTransfer(binding, slot if keep else None, False))
         outputs = []
         for binding in program.outputs:
             slot = slot_of(binding)
-            keep = slot in device_reads[position]
-            other = first_slot + binding.tensor * 2 + (0 if binding.xor else 1)
-            send = binding.variable or binding.tensor in host_reads[position] or other in device_reads[position]
+            keep = binding.tensor in device_reads[position]
+            send = binding.variable or binding.tensor in host_reads[position]
             if keep:
                 resident.add(slot)
             outputs.append(OutputTransfer(binding, slot if keep else None, send))

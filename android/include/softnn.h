@@ -54,6 +54,10 @@ typedef struct SoftnnSettings {
  * the level they were made with. BAD_DATA, and no change, when a value is out of range or a name is unknown. */
 ANEURALNETWORKS_API int softnn_configure(const SoftnnSettings *settings);
 
+/* For programs that software NNAPI is linked into, and that play two libraries with it (not exported): from here on calls, and
+ * softnn_configure, go by the settings of this set, 0 or 1. Set 0 at the start. Not while another thread is in a call. */
+void softnn_select(uint32_t set);
+
 #ifdef __cplusplus
 }
 #endif

@@ -15,7 +15,8 @@ enum { CONSTANT_ALIGN = 4, PRIVATE_FOLDER = 0700 };
 /* --- files --- */
 
 static void close_file(NtkSession *session, NtkFile *file) {
-  if (file->memory != NULL) session->nnapi.Memory_free(file->memory);
+  for (uint32_t i = 0; i < NTK_MAX_LIBRARIES; i++)
+    if (file->memory[i] != NULL) session->libraries[i].Memory_free(file->memory[i]);
   if (file->map != NULL) munmap(file->map, (size_t)file->size);
   if (file->fd >= 0) close(file->fd);
   *file = (NtkFile){.fd = -1};
@@ -45,22 +46,12 @@ static bool open_file(NtkSession *session, const char *path, uint64_t size, NtkF
   return true;
 }
 
-/* Takes a str into `text`; false after an error. */
-static bool take_text(NtkSession *session, char *text, size_t capacity, const char *what) {
-  uint32_t length;
-  if (!ntk_take_u32(session->source, &length)) return ntk_fail_short(session, what);
-  if (length >= capacity) return ntk_fail(session, NTK_STATUS_MALFORMED, 0, "%s of %u bytes (at most %zu)", what, length, capacity - 1);
-  if (!ntk_take(session->source, text, length)) return ntk_fail_short(session, what);
-  text[length] = '\0';
-  return memchr(text, 0, length) == NULL || ntk_fail(session, NTK_STATUS_MALFORMED, 0, "a NUL in the %s", what);
-}
-
 bool ntk_handle_open(NtkSession *session) {
   char path[2][NTK_MAX_PATH];
   uint64_t size[2];
   static const char *const WHAT[2] = {"path of the model file", "path of the side file"};
   for (int i = 0; i < 2; i++) {
-    if (!take_text(session, path[i], sizeof path[i], WHAT[i])) return false;
+    if (!ntk_take_text(session, path[i], sizeof path[i], WHAT[i])) return false;
     if (!ntk_take_u64(session->source, &size[i])) return ntk_fail_short(session, "size of a file");
   }
   if (!ntk_expect_end(session)) return false;
@@ -92,12 +83,13 @@ typedef struct {
 
 /* The file as NNAPI memory; NULL where NNAPI may not map it, the value is then given by pointer. */
 static ANeuralNetworksMemory *file_memory(NtkSession *session, NtkFile *file) {
-  if (file->memory == NULL && !file->refused) {
-    int result = NTK_CALL(session, Memory_createFromFd, (size_t)file->size, PROT_READ, file->fd, 0, &file->memory);
-    if (result != 0) file->memory = NULL;
-    file->refused = result != 0;
+  uint32_t library = session->nnapi->number;
+  if (file->memory[library] == NULL && !file->refused[library]) {
+    int result = NTK_CALL(session, Memory_createFromFd, (size_t)file->size, PROT_READ, file->fd, 0, &file->memory[library]);
+    if (result != 0) file->memory[library] = NULL;
+    file->refused[library] = result != 0;
   }
-  return file->memory;
+  return file->memory[library];
 }
 
 /* `data` itself where it is aligned for its elements, else a copy that lives as long as the program. */
@@ -192,12 +184,12 @@ static bool build_model(NtkSession *session, NtkLoaded *loaded, uint32_t index, 
   return result == 0 || ntk_fail_call(session, result, "Model_finish", "of models[%u] (%u operations)", index, source->operation_count);
 }
 
-static void free_models(NtkSession *session, NtkLoaded *loaded) {
+static void free_models(NtkLoaded *loaded) {
   if (loaded->models != NULL) {
     /* A model lives longer than those that refer to it. */
     for (uint32_t i = loaded->program.model_count; i-- > 0;) {
       uint32_t index = loaded->program.order[i];
-      if (loaded->models[index] != NULL) session->nnapi.Model_free(loaded->models[index]);
+      if (loaded->models[index] != NULL) loaded->nnapi->Model_free(loaded->models[index]);
       loaded->models[index] = NULL;
     }
   }
@@ -259,10 +251,12 @@ static bool configure_compilation(NtkSession *session, NtkLoaded *loaded, const 
   return true;
 }
 
-static void free_compilation(NtkSession *session, NtkLoaded *loaded) {
-  ntk_forget_execution(session, loaded);
-  if (loaded->burst != NULL) session->nnapi.Burst_free(loaded->burst);
-  if (loaded->compilation != NULL) session->nnapi.Compilation_free(loaded->compilation);
+static void free_compilation(NtkLoaded *loaded) {
+  if (loaded->compilation == NULL) return;
+  ntk_nnapi_enter(loaded->nnapi);
+  ntk_forget_execution(loaded);
+  if (loaded->burst != NULL) loaded->nnapi->Burst_free(loaded->burst);
+  loaded->nnapi->Compilation_free(loaded->compilation);
   loaded->burst = NULL;
   loaded->compilation = NULL;
 }
@@ -271,7 +265,7 @@ static bool compile(NtkSession *session, NtkLoaded *loaded, const LoadOptions *o
   if (!create_compilation(session, loaded, options) || !configure_compilation(session, loaded, options)) return false;
   int result = NTK_CALL(session, Compilation_finish, loaded->compilation);
   if (result != 0) return ntk_fail_call(session, result, "Compilation_finish", "of program %u", loaded->number);
-  if (!(options->flags & NTK_LOAD_BURST) || session->nnapi.Burst_create == NULL) return true;
+  if (!(options->flags & NTK_LOAD_BURST) || session->nnapi->Burst_create == NULL) return true;
   result = NTK_CALL(session, Burst_create, loaded->compilation, &loaded->burst);
   return result == 0 || ntk_fail_call(session, result, "Burst_create", "of program %u", loaded->number);
 }
@@ -294,8 +288,8 @@ static bool build_and_compile(NtkSession *session, NtkLoaded *loaded, const Load
     *compile_ns = ntk_now() - middle;
     if (compiled) return true;
     if (copy || !may_be_the_mapping(session, loaded)) return false;
-    free_compilation(session, loaded);
-    free_models(session, loaded);
+    free_compilation(loaded);
+    free_models(loaded);
     copy = true;
     session->status = NTK_STATUS_OK; /* the second attempt's error counts */
   }
@@ -353,6 +347,14 @@ static bool take_load(NtkSession *session, NtkLoaded *loaded, LoadOptions *optio
   if (loaded->number >= NTK_MAX_PROGRAMS)
     return ntk_fail(session, NTK_STATUS_MALFORMED, 0, "program %u: numbers go up to %d", loaded->number, NTK_MAX_PROGRAMS - 1);
   snprintf(session->watch->object, sizeof session->watch->object, "program %u", loaded->number);
+  uint32_t library;
+  if (!ntk_take_u32(source, &library)) return ntk_fail_short(session, "library number");
+  if (library >= NTK_MAX_LIBRARIES)
+    return ntk_fail(session, NTK_STATUS_MALFORMED, 0, "library %u: numbers go up to %d", library, NTK_MAX_LIBRARIES - 1);
+  if (session->libraries[library].library == NULL)
+    return ntk_fail(session, NTK_STATUS_STATE, 0, "library %u is not open: send LIBRARY first", library);
+  ntk_use(session, &session->libraries[library]);
+  loaded->nnapi = session->nnapi;
   if (!take_devices(session, options)) return false;
   if (!ntk_take_i32(source, &options->preference) || !ntk_take_i32(source, &options->priority) ||
       !ntk_take_u32(source, &options->flags) || !ntk_take_u64(source, &options->timeout))
@@ -362,7 +364,7 @@ static bool take_load(NtkSession *session, NtkLoaded *loaded, LoadOptions *optio
   if (options->preference < -1 || options->priority < -1)
     return ntk_fail(session, NTK_STATUS_MALFORMED, 0, "preference %d, priority %d (-1 = default)", (int)options->preference,
                     (int)options->priority);
-  if (!take_text(session, options->cache, sizeof options->cache, "cache directory")) return false;
+  if (!ntk_take_text(session, options->cache, sizeof options->cache, "cache directory")) return false;
   if (!ntk_take(source, options->token, sizeof options->token)) return ntk_fail_short(session, "cache token");
   if (!take_program(session, loaded)) return false;
   loaded->files = session->files;
@@ -389,8 +391,8 @@ static bool prepare_arguments(NtkSession *session, NtkLoaded *loaded) {
 
 void ntk_loaded_free(NtkSession *session, NtkLoaded *loaded) {
   if (loaded == NULL) return;
-  free_compilation(session, loaded);
-  free_models(session, loaded);
+  free_compilation(loaded);
+  free_models(loaded);
   for (size_t i = 0; loaded->arguments != NULL && i < (size_t)loaded->input_count + loaded->output_count; i++)
     ntk_region_release(&session->arena, &loaded->arguments[i].region);
   free(loaded->arguments);
@@ -404,6 +406,7 @@ void ntk_loaded_free(NtkSession *session, NtkLoaded *loaded) {
 NtkLoaded *ntk_find_program(NtkSession *session, uint32_t number) {
   if (number < NTK_MAX_PROGRAMS && session->programs[number] != NULL) {
     snprintf(session->watch->object, sizeof session->watch->object, "program %u", number);
+    ntk_use(session, session->programs[number]->nnapi);
     return session->programs[number];
   }
   ntk_fail(session, NTK_STATUS_STATE, 0, "program %u is not loaded", number);

@@ -14,8 +14,8 @@ typedef struct {
   uint64_t execute_ns, hardware_ns, driver_ns;
 } Request;
 
-void ntk_forget_execution(NtkSession *session, NtkLoaded *loaded) {
-  if (loaded->execution != NULL) session->nnapi.Execution_free(loaded->execution);
+void ntk_forget_execution(NtkLoaded *loaded) {
+  if (loaded->execution != NULL) loaded->nnapi->Execution_free(loaded->execution);
   loaded->execution = NULL;
 }
 
@@ -48,7 +48,7 @@ static bool check_shape(NtkSession *session, NtkArgument *argument, uint32_t ind
 
 /* An input that a slot holds, or an inline one that is to be kept in a slot. */
 static bool bind_input_slot(NtkSession *session, NtkArgument *argument, uint32_t index) {
-  bool held = argument->source == NTK_SLOT;
+  bool held = argument->source != NTK_INLINE;
   NtkSlot *slot = ntk_find_slot(session, argument->slot, !held);
   if (slot == NULL) return false;
   bool clash = held ? slot->kept_by == session->executions : slot->kept_by == session->executions || slot->read_by == session->executions;
@@ -67,7 +67,7 @@ static bool bind_input_slot(NtkSession *session, NtkArgument *argument, uint32_t
     argument->rank = slot->rank;
     memcpy(argument->dims, slot->dims, slot->rank * sizeof *slot->dims);
   }
-  argument->at = &slot->region;
+  if (argument->source == NTK_SLOT) argument->at = &slot->region;
   return true;
 }
 
@@ -79,12 +79,14 @@ static bool take_input(NtkSession *session, NtkArgument *argument, uint32_t inde
     return ntk_fail_short(session, "an input");
   if (argument->rank > NTK_MAX_RANK) return ntk_fail(session, NTK_STATUS_MALFORMED, 0, "input %u: rank %u", index, argument->rank);
   if (!ntk_take(source, argument->dims, argument->rank * sizeof *argument->dims)) return ntk_fail_short(session, "an input's dimensions");
-  if (argument->source > NTK_OMITTED) return ntk_fail(session, NTK_STATUS_MALFORMED, 0, "input %u: source %u", index, argument->source);
+  if (argument->source > NTK_SLOT_FLIPPED) return ntk_fail(session, NTK_STATUS_MALFORMED, 0, "input %u: source %u", index, argument->source);
   argument->at = NULL;
   if (argument->source == NTK_OMITTED)
     return argument->length == 0 || ntk_fail(session, NTK_STATUS_MALFORMED, 0, "input %u: omitted, but with a length", index);
   argument->at = &argument->region;
-  bool in_slot = argument->source == NTK_SLOT || argument->slot != NTK_NO_SLOT;
+  if (argument->source == NTK_SLOT_FLIPPED && ntk_element_size(argument->operand->type) != 1)
+    return ntk_fail(session, NTK_STATUS_MALFORMED, 0, "input %u: flipped, but of type %d", index, (int)argument->operand->type);
+  bool in_slot = argument->source != NTK_INLINE || argument->slot != NTK_NO_SLOT;
   if (in_slot && !bind_input_slot(session, argument, index)) return false;
   if (argument->source == NTK_INLINE) {
     if (argument->length > NTK_MAX_PAYLOAD) return ntk_fail_short(session, "inline bytes");
@@ -175,6 +177,21 @@ static bool take_inline(NtkSession *session, NtkLoaded *loaded) {
   return true;
 }
 
+/* Makes the program's own copies of what lies in slots in the other representation of 8-bit integers. */
+static bool flip_inputs(NtkSession *session, NtkLoaded *loaded) {
+  for (uint32_t i = 0; i < loaded->input_count; i++) {
+    NtkArgument *argument = &loaded->arguments[i];
+    if (argument->source != NTK_SLOT_FLIPPED) continue;
+    if (!reserve(session, argument, "input", i)) return false;
+    const NtkSlot *slot = ntk_find_slot(session, argument->slot, false);
+    if (slot == NULL) return false;
+    const uint8_t *from = ntk_region_data(&slot->region);
+    uint8_t *to = ntk_region_data(argument->at);
+    for (uint64_t k = 0; k < argument->length; k++) to[k] = from[k] ^ 0x80;
+  }
+  return true;
+}
+
 /* Makes room for the outputs. A slot that is only written loses its tensor here: it comes back when the run succeeds. */
 static bool prepare_outputs(NtkSession *session, NtkLoaded *loaded) {
   for (uint32_t i = 0; i < loaded->output_count; i++) {
@@ -226,7 +243,7 @@ static bool set_input(NtkSession *session, ANeuralNetworksExecution *execution, 
   }
   ANeuralNetworksOperandType type = {operand->type, argument->rank, argument->dims, operand->scale, operand->zero_point};
   const ANeuralNetworksOperandType *shape = operand->size == 0 ? &type : NULL;
-  ANeuralNetworksMemory *memory = ntk_region_memory(argument->at);
+  ANeuralNetworksMemory *memory = ntk_region_memory(argument->at, session->nnapi);
   if (memory != NULL)
     result = NTK_CALL(session, Execution_setInputFromMemory, execution, (int32_t)index, shape, memory, argument->at->offset, (size_t)argument->length);
   else
@@ -236,7 +253,7 @@ static bool set_input(NtkSession *session, ANeuralNetworksExecution *execution, 
 }
 
 static bool set_output(NtkSession *session, ANeuralNetworksExecution *execution, const NtkArgument *argument, uint32_t index) {
-  ANeuralNetworksMemory *memory = ntk_region_memory(argument->at);
+  ANeuralNetworksMemory *memory = ntk_region_memory(argument->at, session->nnapi);
   int result;
   if (memory != NULL)
     result = NTK_CALL(session, Execution_setOutputFromMemory, execution, (int32_t)index, NULL, memory, argument->at->offset, (size_t)argument->length);
@@ -253,7 +270,7 @@ static bool create_execution(NtkSession *session, NtkLoaded *loaded, bool *reusa
     loaded->execution = NULL;
     return ntk_fail_call(session, result, "Execution_create", "of program %u", loaded->number);
   }
-  *reusable = session->nnapi.Execution_setReusable != NULL && session->nnapi.feature_level >= 5 &&
+  *reusable = session->nnapi->Execution_setReusable != NULL && session->nnapi->feature_level >= 5 &&
               NTK_CALL(session, Execution_setReusable, loaded->execution, true) == 0;
   for (uint32_t i = 0; i < loaded->input_count; i++)
     if (!set_input(session, loaded->execution, &loaded->arguments[i], i)) return false;
@@ -268,11 +285,11 @@ static bool configure(NtkSession *session, const Request *request) {
   bool measure = (request->flags & NTK_EXECUTE_MEASURE) != 0;
   int result = 0;
   if (!loaded->one_device) return true;
-  if (session->nnapi.Execution_setMeasureTiming != NULL) {
+  if (session->nnapi->Execution_setMeasureTiming != NULL) {
     result = NTK_CALL(session, Execution_setMeasureTiming, loaded->execution, measure);
     if (result != 0) return ntk_fail_call(session, result, "Execution_setMeasureTiming", "to %d", measure);
   }
-  if (session->nnapi.Execution_setTimeout != NULL && session->nnapi.feature_level >= 4) {
+  if (session->nnapi->Execution_setTimeout != NULL && session->nnapi->feature_level >= 4) {
     result = NTK_CALL(session, Execution_setTimeout, loaded->execution, request->timeout);
     if (result != 0)
       return ntk_fail_call(session, result, "Execution_setTimeout", "to %llu ns", (unsigned long long)request->timeout);
@@ -286,7 +303,7 @@ static int compute(NtkSession *session, NtkLoaded *loaded, const char **call) {
     *call = "Execution_burstCompute";
     return NTK_CALL(session, Execution_burstCompute, execution, loaded->burst);
   }
-  if (session->nnapi.Execution_compute != NULL) {
+  if (session->nnapi->Execution_compute != NULL) {
     *call = "Execution_compute";
     return NTK_CALL(session, Execution_compute, execution);
   }
@@ -296,7 +313,7 @@ static int compute(NtkSession *session, NtkLoaded *loaded, const char **call) {
   if (result != 0) return result;
   *call = "Event_wait";
   result = NTK_CALL(session, Event_wait, event);
-  session->nnapi.Event_free(event);
+  session->nnapi->Event_free(event);
   return result;
 }
 
@@ -338,7 +355,7 @@ static bool enlarge(NtkSession *session, NtkLoaded *loaded) {
     argument->length = length;
     grown = true;
   }
-  ntk_forget_execution(session, loaded);
+  ntk_forget_execution(loaded);
   for (uint32_t i = 0; i < loaded->output_count; i++)
     if (!reserve_output(session, &loaded->arguments[loaded->input_count + i], i)) return false;
   return grown || ntk_fail(session, NTK_STATUS_NNAPI, ANEURALNETWORKS_OUTPUT_INSUFFICIENT_SIZE,
@@ -350,7 +367,7 @@ static bool run_once(NtkSession *session, const Request *request, int *result) {
   bool reusable;
   const char *call = "";
   bool same = loaded->run_flags == request->flags && loaded->run_timeout == request->timeout && same_places(loaded);
-  if (!same) ntk_forget_execution(session, loaded);
+  if (!same) ntk_forget_execution(loaded);
   if (loaded->execution == NULL) {
     if (!create_execution(session, loaded, &reusable) || !configure(session, request)) return false;
     remember_places(loaded);
@@ -366,7 +383,7 @@ static bool run_once(NtkSession *session, const Request *request, int *result) {
 static uint64_t duration(NtkSession *session, const Request *request, int32_t code) {
   uint64_t value = UINT64_MAX;
   NtkLoaded *loaded = request->loaded;
-  if (!(request->flags & NTK_EXECUTE_MEASURE) || !loaded->one_device || session->nnapi.Execution_getDuration == NULL) return value;
+  if (!(request->flags & NTK_EXECUTE_MEASURE) || !loaded->one_device || session->nnapi->Execution_getDuration == NULL) return value;
   return NTK_CALL(session, Execution_getDuration, loaded->execution, code, &value) == 0 ? value : UINT64_MAX;
 }
 
@@ -441,9 +458,9 @@ bool ntk_handle_execute(NtkSession *session) {
   Request request = {0};
   if (!take_request(session, &request)) return false;
   NtkLoaded *loaded = request.loaded;
-  if (!take_inline(session, loaded) || !prepare_outputs(session, loaded)) return false;
+  if (!take_inline(session, loaded) || !flip_inputs(session, loaded) || !prepare_outputs(session, loaded)) return false;
   bool fine = run(session, &request);
   if (fine) keep_outputs(session, loaded);
-  if (!fine || !loaded->reusable) ntk_forget_execution(session, loaded);
+  if (!fine || !loaded->reusable) ntk_forget_execution(loaded);
   return fine && reply(session, &request);
 }

@@ -37,7 +37,7 @@ struct NtkChunk {
   uint8_t *map;
   size_t size;
   uint64_t serial;
-  ANeuralNetworksMemory *memory;
+  ANeuralNetworksMemory *memory[NTK_MAX_LIBRARIES];
   Piece *pieces;
   size_t piece_count, piece_capacity;
 };
@@ -76,21 +76,26 @@ int ntk_shared_memory(size_t bytes) {
 }
 
 static void free_chunk(NtkArena *arena, NtkChunk *chunk) {
-  if (chunk->memory != NULL) arena->nnapi->Memory_free(chunk->memory);
+  for (uint32_t i = 0; i < arena->library_count; i++)
+    if (chunk->memory[i] != NULL) arena->libraries[i].Memory_free(chunk->memory[i]);
   if (chunk->map != NULL) munmap(chunk->map, chunk->size);
   arena->bytes -= chunk->size;
   free(chunk->pieces);
   free(chunk);
 }
 
-/* Maps shared memory and gives it to NNAPI. Where the system has none for us, plain memory still does: NNAPI then gets pointers. */
+/* Maps shared memory and gives it to each NNAPI. Where the system has none for us, plain memory still does: NNAPI then gets pointers. */
 static bool map_chunk(NtkArena *arena, NtkChunk *chunk, size_t size) {
   int fd = ntk_shared_memory(size);
   void *map = fd >= 0 ? mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
   if (map == MAP_FAILED) {
     map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  } else if (arena->nnapi->Memory_createFromFd(size, PROT_READ | PROT_WRITE, fd, 0, &chunk->memory) != 0) {
-    chunk->memory = NULL;
+  } else {
+    for (uint32_t i = 0; i < arena->library_count; i++) {
+      const NtkNnapi *nnapi = &arena->libraries[i];
+      bool given = nnapi->library != NULL && nnapi->Memory_createFromFd(size, PROT_READ | PROT_WRITE, fd, 0, &chunk->memory[i]) == 0;
+      if (!given) chunk->memory[i] = NULL;
+    }
   }
   if (fd >= 0) close(fd);
   if (map == MAP_FAILED) return false;
@@ -195,7 +200,7 @@ void ntk_region_release(NtkArena *arena, NtkRegion *region) {
 }
 
 uint8_t *ntk_region_data(const NtkRegion *region) { return region->chunk->map + region->offset; }
-ANeuralNetworksMemory *ntk_region_memory(const NtkRegion *region) { return region->chunk->memory; }
+ANeuralNetworksMemory *ntk_region_memory(const NtkRegion *region, const NtkNnapi *nnapi) { return region->chunk->memory[nnapi->number]; }
 uint64_t ntk_region_serial(const NtkRegion *region) { return region->chunk->serial; }
 
 void ntk_arena_free(NtkArena *arena) {

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "nnapi_api.h"
+#include "protocol.h"
 
 typedef struct NtkChunk NtkChunk;
 
@@ -20,7 +21,8 @@ typedef struct {
 } NtkRegion;
 
 typedef struct {
-  const NtkNnapi *nnapi;
+  const NtkNnapi *libraries; /* each new chunk is made known to those that are open */
+  uint32_t library_count;    /* at most NTK_MAX_LIBRARIES */
   NtkChunk *first;
   uint64_t next_serial;
   uint64_t bytes; /* of all chunks */
@@ -32,8 +34,9 @@ typedef struct {
 bool ntk_region_reserve(NtkArena *arena, NtkRegion *region, size_t bytes);
 void ntk_region_release(NtkArena *arena, NtkRegion *region);
 uint8_t *ntk_region_data(const NtkRegion *region);
-/* The NNAPI memory that the region lies in; NULL where NNAPI refused the chunk: use ntk_region_data then. */
-ANeuralNetworksMemory *ntk_region_memory(const NtkRegion *region);
+/* The library's memory object that the region lies in; NULL where there is none (it refused the chunk, or was not open yet): use
+ * ntk_region_data then. */
+ANeuralNetworksMemory *ntk_region_memory(const NtkRegion *region, const NtkNnapi *nnapi);
 /* Different for every chunk that ever was. */
 uint64_t ntk_region_serial(const NtkRegion *region);
 

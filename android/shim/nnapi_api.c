@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../include/softnn.h"
+
 enum { MAX_FEATURE_LEVEL = 8, LAST_LEVEL_OF_AN_API = 5, PROPERTY_BYTES = 92 };
 
 int ntk_feature_level(int64_t constant) {
@@ -37,7 +39,10 @@ static int level_without_function(const NtkNnapi *nnapi) {
 #ifdef NTK_STATIC_LIBRARY
 /* Without a dynamic linker software NNAPI is part of the executable. */
 static bool find_library(NtkNnapi *nnapi, const char *path, char *message, size_t message_size) {
-  (void)path, (void)message, (void)message_size;
+  if (nnapi->number > 0 && path[0] != '\0') {
+    snprintf(message, message_size, "%s cannot be loaded: this program has no dynamic linker", path);
+    return false;
+  }
   nnapi->library = nnapi;
 #define NTK_FIND(level, name) nnapi->name = ANeuralNetworks##name;
   NTK_NNAPI_FUNCTIONS(NTK_FIND)
@@ -46,6 +51,10 @@ static bool find_library(NtkNnapi *nnapi, const char *path, char *message, size_
 }
 #else
 static bool find_library(NtkNnapi *nnapi, const char *path, char *message, size_t message_size) {
+  if (path != NULL && path[0] == '\0') {
+    snprintf(message, message_size, "no library is part of this program: name one");
+    return false;
+  }
   nnapi->library = dlopen(path != NULL ? path : "libneuralnetworks.so", RTLD_NOW | RTLD_LOCAL);
   if (nnapi->library == NULL) {
     const char *reason = dlerror();
@@ -67,12 +76,15 @@ static bool find_library(NtkNnapi *nnapi, const char *path, char *message, size_
 }
 #endif
 
-bool ntk_nnapi_open(NtkNnapi *nnapi, const char *path, char *message, size_t message_size) {
-  memset(nnapi, 0, sizeof *nnapi);
-  if (!find_library(nnapi, path, message, message_size)) {
-    ntk_nnapi_close(nnapi);
-    return false;
-  }
+void ntk_nnapi_enter(const NtkNnapi *nnapi) {
+#ifdef NTK_STATIC_LIBRARY
+  softnn_select(nnapi->number);
+#else
+  (void)nnapi;
+#endif
+}
+
+static void find_level(NtkNnapi *nnapi) {
   nnapi->feature_level = nnapi->_getRuntimeFeatureLevel != NULL ? ntk_feature_level(nnapi->_getRuntimeFeatureLevel())
                                                                 : level_without_function(nnapi);
   /* A library may export what its level does not have yet: software NNAPI playing an older Android does. */
@@ -80,7 +92,45 @@ bool ntk_nnapi_open(NtkNnapi *nnapi, const char *path, char *message, size_t mes
   if ((level) > nnapi->feature_level) nnapi->name = NULL;
   NTK_NNAPI_FUNCTIONS(NTK_HIDE)
 #undef NTK_HIDE
+}
+
+bool ntk_nnapi_open(NtkNnapi *nnapi, const char *path, char *message, size_t message_size) {
+  memset(nnapi, 0, sizeof *nnapi);
+  if (!find_library(nnapi, path, message, message_size)) {
+    ntk_nnapi_close(nnapi);
+    return false;
+  }
+  ntk_nnapi_enter(nnapi);
+  find_level(nnapi);
   return true;
+}
+
+/* Software NNAPI would take the settings of the first library from the environment. Another library has no such function. */
+static bool lift_limits(const NtkNnapi *nnapi, uint32_t threads) {
+  const SoftnnSettings settings = {.size = sizeof settings, .threads = threads};
+#ifdef NTK_STATIC_LIBRARY
+  (void)nnapi;
+  return softnn_configure(&settings) == 0;
+#else
+  __typeof__(softnn_configure) *configure;
+  void *symbol = dlsym(nnapi->library, "softnn_configure");
+  memcpy(&configure, &symbol, sizeof symbol);
+  return configure == NULL || configure(&settings) == 0;
+#endif
+}
+
+bool ntk_nnapi_open_further(NtkNnapi *nnapi, uint32_t number, const char *path, uint32_t threads, char *message, size_t message_size) {
+  memset(nnapi, 0, sizeof *nnapi);
+  nnapi->number = number;
+  bool fine = find_library(nnapi, path, message, message_size);
+  if (fine) ntk_nnapi_enter(nnapi);
+  if (fine && !lift_limits(nnapi, threads)) {
+    snprintf(message, message_size, "%s: its settings cannot be made (%u threads)", path, threads);
+    fine = false;
+  }
+  if (!fine) ntk_nnapi_close(nnapi);
+  else find_level(nnapi);
+  return fine;
 }
 
 void ntk_nnapi_close(NtkNnapi *nnapi) {

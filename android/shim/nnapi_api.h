@@ -60,15 +60,21 @@
   X(5, Execution_setReusable)
 
 typedef struct {
-  void *library;     /* of dlopen */
+  void *library;     /* of dlopen; NULL = not open */
+  uint32_t number;   /* among the libraries of a session */
   int feature_level; /* of the run time, 1..8 */
 #define NTK_MEMBER(level, name) __typeof__(ANeuralNetworks##name) *name;
   NTK_NNAPI_FUNCTIONS(NTK_MEMBER)
 #undef NTK_MEMBER
 } NtkNnapi;
 
-/* Loads `path` (NULL: the system's libneuralnetworks.so). On failure `message` says why. */
+/* Loads `path` (NULL: the system's libneuralnetworks.so) as library 0. On failure `message` says why. */
 bool ntk_nnapi_open(NtkNnapi *nnapi, const char *path, char *message, size_t message_size);
+/* Loads a further library, `number`, beside it: software NNAPI with all that it can, whatever the environment says. A `path` that is
+ * empty means the one that is part of the program. */
+bool ntk_nnapi_open_further(NtkNnapi *nnapi, uint32_t number, const char *path, uint32_t threads, char *message, size_t message_size);
+/* The calls that follow are this library's. Only where one copy of software NNAPI plays several libraries does that need a word. */
+void ntk_nnapi_enter(const NtkNnapi *nnapi);
 void ntk_nnapi_close(NtkNnapi *nnapi);
 /* Feature level 1..8 behind a level constant (27..31, 1000006...). */
 int ntk_feature_level(int64_t constant);

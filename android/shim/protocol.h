@@ -11,7 +11,7 @@
 
 #include <stdint.h>
 
-#define NTK_PROTOCOL_VERSION 1
+#define NTK_PROTOCOL_VERSION 2
 #define NTK_MAGIC 0x314B544E /* "NTK1" */
 
 /* Limits, each checked on both ends. */
@@ -22,6 +22,8 @@
 #define NTK_MAX_PROGRAMS 1024
 #define NTK_MAX_SLOTS 1048576
 #define NTK_MAX_DEVICES 64
+#define NTK_MAX_LIBRARIES 2
+#define NTK_MAX_THREADS 64
 #define NTK_MAX_RANK 8
 #define NTK_MAX_MESSAGE 4096
 #define NTK_MAX_PATH 4096
@@ -33,7 +35,8 @@ typedef struct {
   uint16_t kind;   /* NTK_HELLO ...; a reply repeats the request's kind */
   uint16_t status; /* requests: 0; replies: NTK_OK ... */
   uint32_t id;     /* chosen by the host, repeated in the reply */
-  int32_t code;    /* replies: the NNAPI result code behind NTK_STATUS_NNAPI, or the errno behind NTK_STATUS_SYSTEM */
+  int32_t code;    /* requests: id of the last answer that the host has in full, 0 = it does not say; replies: the NNAPI result code
+                      behind NTK_STATUS_NNAPI, or the errno behind NTK_STATUS_SYSTEM */
   uint64_t length; /* bytes of payload that follow */
 } NtkHeader;
 
@@ -45,7 +48,12 @@ typedef struct {
  *              (a request that lasts longer than its limit is ended by the supervisor: NTK_STATUS_DEADLINE)
  * OPEN      -> str path of the model file, u64 its size, str path of the side file ("" = none), u64 its size
  *           <- (empty)    (programs that are loaded keep the files they were loaded with)
- * LOAD      -> u32 program number, u32 ndevices (0 = let the runtime choose), u32 device number each,
+ * LIBRARY   -> u32 library number (0 is the one of HELLO), str path ("" = software NNAPI that is part of the shim itself),
+ *              u32 threads (0 = as the library likes)
+ *           <- i32 runtime feature level, str library, u32 ndevices, per device as in HELLO
+ *              (a second libneuralnetworks.so beside the device's; software NNAPI is set to everything it can, whatever the
+ *              environment says. Programs of both libraries share slots, and tensors in them are not copied.)
+ * LOAD      -> u32 program number, u32 library number, u32 ndevices (0 = let the runtime choose), u32 device number each,
  *              i32 preference (-1 = default), i32 priority (-1), u32 flags (NTK_LOAD_*), u64 compile timeout ns (0 = none),
  *              str cache directory ("" = none), u8[32] cache token, u64 length, program bytes
  *           <- u64 build ns, u64 compile ns, u32 ninputs, u32 noutputs,
@@ -60,7 +68,9 @@ typedef struct {
  *              per output: u64 length (of the tensor, sent or not), u32 sent (0/1), u32 rank, u32 dims[rank],
  *              zeros to a multiple of 8, then the sent outputs' bytes, each padded to 8
  *              Input sources: NTK_INLINE: the bytes follow, and stay in `slot` unless that is NTK_NO_SLOT. NTK_SLOT: what `slot`
- *              holds; length 0 and rank 0 = as they are there. NTK_OMITTED: an optional operand without a value.
+ *              holds; length 0 and rank 0 = as they are there. NTK_SLOT_FLIPPED: the same, with the highest bit of each byte flipped
+ *              (int8 for a program that takes uint8, and the other way round); the slot stays as it is. NTK_OMITTED: an optional
+ *              operand without a value.
  *              Rank 0 = the dimensions that the program declares. Capacity (0 = unknown) is a first guess for an output of unknown
  *              size; one that proves too small is enlarged. execute ns = inside NNAPI; request ns = from frame to reply.
  * READ      -> u32 slot      <- u64 length, u32 rank, u32 dims[rank], zeros to a multiple of 8, bytes
@@ -87,6 +97,7 @@ typedef struct {
 #define NTK_STATS 10
 #define NTK_ECHO 11
 #define NTK_BYE 12
+#define NTK_LIBRARY 13
 
 /* Status of a reply. "You are wrong", "the system refused" and "the driver failed" are different answers. */
 #define NTK_STATUS_OK 0
@@ -99,6 +110,7 @@ typedef struct {
 #define NTK_STATUS_NNAPI 7     /* an NNAPI call failed: code = its result, the text names the call */
 #define NTK_STATUS_CRASHED 8   /* the worker died: code = the signal; programs, files and slots are gone, the session goes on */
 #define NTK_STATUS_DEADLINE 9  /* the worker was killed because a request took longer than its limit; else as CRASHED */
+#define NTK_STATUS_RESTARTED 10 /* the worker died before this request came, which was not begun; else as CRASHED */
 
 #define NTK_LOAD_RELAX_FP16 1
 #define NTK_LOAD_BURST 2
@@ -109,6 +121,7 @@ typedef struct {
 #define NTK_INLINE 0
 #define NTK_SLOT 1
 #define NTK_OMITTED 2
+#define NTK_SLOT_FLIPPED 3
 
 /* Programs (schema/program.fbs). */
 #define NTK_PROGRAM_VERSION 1

@@ -68,7 +68,7 @@ static int compile(Test *test) {
 static int run(Test *test) {
   const NtkNnapi *nnapi = &test->nnapi;
   const size_t bytes = COUNT * sizeof(float);
-  ANeuralNetworksMemory *memory = ntk_region_memory(&test->region);
+  ANeuralNetworksMemory *memory = ntk_region_memory(&test->region, &test->nnapi);
   size_t offset = test->region.offset;
   ANeuralNetworksEvent *event = NULL;
   int result = nnapi->Execution_create(test->compilation, &test->execution);
@@ -84,7 +84,7 @@ static bool test_all(Test *test) {
   float values[2 * COUNT] = {1.5f, -2.0f, 0.0f, 1e6f};
   if (!ntk_region_reserve(&test->arena, &test->region, sizeof values)) return step(test, "memory", -1);
   memcpy(ntk_region_data(&test->region), values, sizeof values);
-  if (!step(test, "shared memory", ntk_region_memory(&test->region) == NULL)) return false;
+  if (!step(test, "shared memory", ntk_region_memory(&test->region, &test->nnapi) == NULL)) return false;
   if (!step(test, "model", build(test)) || !step(test, "compilation", compile(test)) || !step(test, "execution", run(test))) return false;
   memcpy(values, ntk_region_data(&test->region), sizeof values);
   bool equal = true;
@@ -101,7 +101,7 @@ bool ntk_self_test(const char *library, void (*print)(const char *line)) {
     return false;
   }
   print("library: ok\n");
-  test.arena.nnapi = &test.nnapi;
+  test.arena = (NtkArena){.libraries = &test.nnapi, .library_count = 1};
   describe(&test);
   bool fine = test_all(&test);
   if (test.execution != NULL) test.nnapi.Execution_free(test.execution);

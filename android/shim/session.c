@@ -15,7 +15,7 @@
 static void forget_executions(void *context) {
   NtkSession *session = context;
   for (uint32_t i = 0; i < NTK_MAX_PROGRAMS; i++)
-    if (session->programs[i] != NULL) ntk_forget_execution(session, session->programs[i]);
+    if (session->programs[i] != NULL) ntk_forget_execution(session->programs[i]);
 }
 
 NtkSession *ntk_session_new(const char *library, NtkWatch *watch) {
@@ -24,9 +24,11 @@ NtkSession *ntk_session_new(const char *library, NtkWatch *watch) {
   session->watch = watch != NULL ? watch : &session->own_watch;
   session->span_capacity = 16;
   session->spans = calloc(session->span_capacity, sizeof *session->spans);
-  session->arena = (NtkArena){.nnapi = &session->nnapi, .dropping = forget_executions, .context = session};
-  if (library != NULL && library[0] != '\0') session->library = strdup(library);
-  if (session->spans != NULL && (session->library != NULL || library == NULL || library[0] == '\0')) return session;
+  session->nnapi = &session->libraries[0];
+  session->arena = (NtkArena){
+      .libraries = session->libraries, .library_count = NTK_MAX_LIBRARIES, .dropping = forget_executions, .context = session};
+  if (library != NULL && library[0] != '\0') session->paths[0] = strdup(library);
+  if (session->spans != NULL && (session->paths[0] != NULL || library == NULL || library[0] == '\0')) return session;
   ntk_session_free(session);
   return NULL;
 }
@@ -38,10 +40,12 @@ void ntk_session_free(NtkSession *session) {
   ntk_files_release(session, session->files);
   ntk_slots_free(session);
   ntk_arena_free(&session->arena);
-  ntk_nnapi_close(&session->nnapi);
+  for (uint32_t i = NTK_MAX_LIBRARIES; i-- > 0;) {
+    ntk_nnapi_close(&session->libraries[i]);
+    free(session->paths[i]);
+  }
   ntk_buffer_free(&session->meta);
   free(session->spans);
-  free(session->library);
   free(session);
 }
 
@@ -72,6 +76,20 @@ bool ntk_expect_end(NtkSession *session) {
   if (session->source->left == 0) return true;
   return ntk_fail(session, NTK_STATUS_MALFORMED, 0, "%llu bytes too many in a payload of %llu",
                   (unsigned long long)session->source->left, (unsigned long long)session->source->total);
+}
+
+bool ntk_take_text(NtkSession *session, char *text, size_t capacity, const char *what) {
+  uint32_t length;
+  if (!ntk_take_u32(session->source, &length)) return ntk_fail_short(session, what);
+  if (length >= capacity) return ntk_fail(session, NTK_STATUS_MALFORMED, 0, "%s of %u bytes (at most %zu)", what, length, capacity - 1);
+  if (!ntk_take(session->source, text, length)) return ntk_fail_short(session, what);
+  text[length] = '\0';
+  return memchr(text, 0, length) == NULL || ntk_fail(session, NTK_STATUS_MALFORMED, 0, "a NUL in the %s", what);
+}
+
+void ntk_use(NtkSession *session, const NtkNnapi *nnapi) {
+  session->nnapi = nnapi;
+  ntk_nnapi_enter(nnapi);
 }
 
 int ntk_called(NtkSession *session, int result) {
@@ -129,10 +147,27 @@ static bool put_device(NtkSession *session, uint32_t index) {
   return true;
 }
 
+/* How many NNAPI devices the library has that a session can name. */
+static bool count_devices(NtkSession *session, uint32_t *count) {
+  *count = 0;
+  int result = session->nnapi->_getDeviceCount != NULL ? NTK_CALL(session, _getDeviceCount, count) : 0;
+  if (*count > NTK_MAX_DEVICES) *count = NTK_MAX_DEVICES;
+  return result == 0 || ntk_fail_call(session, result, "_getDeviceCount", "of the run time");
+}
+
+static bool put_library(NtkSession *session, uint32_t count) {
+  const char *path = session->paths[session->nnapi->number];
+  ntk_put_str(&session->meta, path != NULL ? path : "libneuralnetworks.so");
+  ntk_put_u32(&session->meta, count);
+  for (uint32_t i = 0; i < count; i++)
+    if (!put_device(session, i)) return false;
+  return true;
+}
+
 static bool handle_hello(NtkSession *session) {
   NtkSource *source = session->source;
   NtkBuffer *meta = &session->meta;
-  uint32_t version, count = 0;
+  uint32_t version, count;
   uint8_t theirs[NTK_HASH_BYTES], ours[NTK_HASH_BYTES];
   static const uint8_t any[NTK_HASH_BYTES];
   if (!ntk_take_u32(source, &version)) return ntk_fail_short(session, "version");
@@ -146,22 +181,53 @@ static bool handle_hello(NtkSession *session) {
   if (memcmp(theirs, any, sizeof any) != 0 && memcmp(theirs, ours, sizeof ours) != 0)
     return ntk_fail(session, NTK_STATUS_VERSION, 0, "the host is of another build; this shim is build %.12s", ntk_build_hash());
   char message[512];
-  if (session->nnapi.library == NULL && !ntk_nnapi_open(&session->nnapi, session->library, message, sizeof message))
+  if (session->nnapi->library == NULL && !ntk_nnapi_open(&session->libraries[0], session->paths[0], message, sizeof message))
     return ntk_fail(session, NTK_STATUS_LIBRARY, 0, "%s", message);
-  int result = session->nnapi._getDeviceCount != NULL ? NTK_CALL(session, _getDeviceCount, &count) : 0;
-  if (result != 0) return ntk_fail_call(session, result, "_getDeviceCount", "of the run time");
-  if (count > NTK_MAX_DEVICES) count = NTK_MAX_DEVICES;
+  if (!count_devices(session, &count)) return false;
   ntk_put_u32(meta, NTK_PROTOCOL_VERSION);
   ntk_put(meta, ours, sizeof ours);
   ntk_put_u32(meta, (uint32_t)getpid());
-  ntk_put_u32(meta, (uint32_t)session->nnapi.feature_level);
+  ntk_put_u32(meta, (uint32_t)session->nnapi->feature_level);
   ntk_put_u32(meta, (uint32_t)(8 * sizeof(void *)));
-  ntk_put_str(meta, session->library != NULL ? session->library : "libneuralnetworks.so");
-  ntk_put_u32(meta, count);
-  for (uint32_t i = 0; i < count; i++)
-    if (!put_device(session, i)) return false;
+  if (!put_library(session, count)) return false;
   session->greeted = true;
   return true;
+}
+
+static bool open_library(NtkSession *session, uint32_t number, const char *path, uint32_t threads) {
+  NtkNnapi *nnapi = &session->libraries[number];
+  char message[512];
+  if (nnapi->library != NULL)
+    return strcmp(path, session->paths[number]) == 0 ||
+           ntk_fail(session, NTK_STATUS_STATE, 0, "library %u is open already, as %.200s", number, session->paths[number]);
+  char *copy = strdup(path);
+  if (copy == NULL) return ntk_fail(session, NTK_STATUS_SYSTEM, ENOMEM, "out of memory");
+  if (!ntk_nnapi_open_further(nnapi, number, path, threads, message, sizeof message)) {
+    free(copy);
+    return ntk_fail(session, NTK_STATUS_LIBRARY, 0, "%s", message);
+  }
+  session->paths[number] = copy;
+  return true;
+}
+
+static bool handle_library(NtkSession *session) {
+  NtkSource *source = session->source;
+  uint32_t number, threads, count;
+  char path[NTK_MAX_PATH];
+  if (!ntk_take_u32(source, &number)) return ntk_fail_short(session, "library number");
+  if (!ntk_take_text(session, path, sizeof path, "path of the library")) return false;
+  if (!ntk_take_u32(source, &threads)) return ntk_fail_short(session, "threads");
+  if (!ntk_expect_end(session)) return false;
+  if (number < 1 || number >= NTK_MAX_LIBRARIES)
+    return ntk_fail(session, NTK_STATUS_MALFORMED, 0, "library %u: numbers go from 1 to %d", number, NTK_MAX_LIBRARIES - 1);
+  if (threads > NTK_MAX_THREADS)
+    return ntk_fail(session, NTK_STATUS_MALFORMED, 0, "%u threads (at most %d)", threads, NTK_MAX_THREADS);
+  snprintf(session->watch->object, sizeof session->watch->object, "library %u", number);
+  if (!open_library(session, number, path, threads)) return false;
+  ntk_use(session, &session->libraries[number]);
+  if (!count_devices(session, &count)) return false;
+  ntk_put_u32(&session->meta, (uint32_t)session->nnapi->feature_level);
+  return put_library(session, count);
 }
 
 /* Open file descriptors of the process. Asked one by one: a folder listing would need a descriptor itself. */
@@ -222,6 +288,7 @@ static const Handler HANDLERS[] = {
     {NTK_STATS, false, handle_stats},
     {NTK_ECHO, true, handle_echo},
     {NTK_BYE, true, handle_bye},
+    {NTK_LIBRARY, false, handle_library},
 };
 
 /* A worker died between two requests, and the session with it: the host learns it from the first answer, unless it begins anew. */
@@ -229,15 +296,15 @@ static bool mourn(NtkSession *session, uint16_t kind) {
   NtkWatch *watch = session->watch;
   if (kind == NTK_HELLO) watch->obituary[0] = '\0';
   if (watch->obituary[0] == '\0') return true;
-  ntk_fail(session, NTK_STATUS_CRASHED, watch->obituary_code, "%s", watch->obituary);
+  ntk_fail(session, NTK_STATUS_RESTARTED, watch->obituary_code, "%s", watch->obituary);
   watch->obituary[0] = '\0';
   return false;
 }
 
 static void dispatch(NtkSession *session, const NtkHeader *header) {
   if (!mourn(session, header->kind)) return;
-  if (header->status != 0 || header->code != 0) {
-    ntk_fail(session, NTK_STATUS_MALFORMED, 0, "a request with status %u and code %d (both are 0 in requests)", header->status,
+  if (header->status != 0 || header->code < 0) {
+    ntk_fail(session, NTK_STATUS_MALFORMED, 0, "a request with status %u (0 in requests) and code %d (an id)", header->status,
              (int)header->code);
     return;
   }
@@ -255,6 +322,7 @@ static void dispatch(NtkSession *session, const NtkHeader *header) {
 static void begin(NtkSession *session, NtkSource *source) {
   session->request_began = ntk_now();
   session->source = source;
+  ntk_use(session, &session->libraries[0]);
   session->status = NTK_STATUS_OK;
   session->code = 0;
   session->message[0] = '\0';

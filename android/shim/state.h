@@ -12,8 +12,8 @@ typedef struct {
   int fd; /* -1 = no file */
   uint8_t *map;
   uint64_t size;
-  ANeuralNetworksMemory *memory; /* NULL: not made yet, or refused */
-  bool refused;
+  ANeuralNetworksMemory *memory[NTK_MAX_LIBRARIES]; /* NULL: not made yet, or refused */
+  bool refused[NTK_MAX_LIBRARIES];
 } NtkFile;
 
 /* The files of one OPEN; each loaded program keeps the pair that it was loaded with. */
@@ -58,6 +58,7 @@ typedef struct NtkCopy {
 /* A loaded program. */
 typedef struct {
   uint32_t number;
+  const NtkNnapi *nnapi; /* the library that it is compiled by */
   NtkProgram program;
   NtkFiles *files;
   ANeuralNetworksModel **models;
@@ -76,8 +77,9 @@ typedef struct {
 } NtkLoaded;
 
 struct NtkSession {
-  char *library; /* NULL = the system's */
-  NtkNnapi nnapi;
+  char *paths[NTK_MAX_LIBRARIES]; /* of the libraries; paths[0] NULL = the system's */
+  NtkNnapi libraries[NTK_MAX_LIBRARIES];
+  const NtkNnapi *nnapi; /* the one that the present request is about */
   bool greeted;
   NtkWatch *watch, own_watch;
   NtkFiles *files;
@@ -105,23 +107,27 @@ struct NtkSession {
 __attribute__((format(printf, 4, 5))) bool ntk_fail(NtkSession *session, int status, int code, const char *format, ...);
 /* "EXECUTE: the payload ends in its outputs": a field that cannot be taken. */
 bool ntk_fail_short(NtkSession *session, const char *what);
+/* Takes a str into `text`; false after an error. */
+bool ntk_take_text(NtkSession *session, char *text, size_t capacity, const char *what);
 /* Everything that belongs to the request must have been taken. */
 bool ntk_expect_end(NtkSession *session);
 /* Appends a part to the reply behind `meta`; false when out of memory. */
 bool ntk_reply_part(NtkSession *session, const void *data, size_t length);
 
+/* From here on the request is about this library. */
+void ntk_use(NtkSession *session, const NtkNnapi *nnapi);
 /* An NNAPI call, with its name where a supervisor finds it; the result code is the value. */
 #define NTK_CALL(session, name, ...)                                                  \
   ((session)->watch->call = "ANeuralNetworks" #name,                                  \
-   ntk_called((session), (session)->nnapi.name(__VA_ARGS__)))
+   ntk_called((session), (session)->nnapi->name(__VA_ARGS__)))
 int ntk_called(NtkSession *session, int result);
 /* Reports the failed call: ntk_fail_call(session, result, "Model_finish", "of model %u", 0). */
 __attribute__((format(printf, 4, 5))) bool ntk_fail_call(NtkSession *session, int result, const char *call, const char *format, ...);
 /* Is the entry point there? Otherwise the reply says which one is missing. */
 #define NTK_NEED(session, name, level)                                                                              \
-  ((session)->nnapi.name != NULL ||                                                                                 \
+  ((session)->nnapi->name != NULL ||                                                                                \
    ntk_fail((session), NTK_STATUS_LIBRARY, 0, "ANeuralNetworks" #name " is missing: it came with feature level %d, this run time has %d", \
-            (level), (session)->nnapi.feature_level))
+            (level), (session)->nnapi->feature_level))
 
 /* compile.c */
 bool ntk_handle_open(NtkSession *session);
@@ -135,7 +141,7 @@ NtkLoaded *ntk_find_program(NtkSession *session, uint32_t number);
 
 /* execute.c */
 bool ntk_handle_execute(NtkSession *session);
-void ntk_forget_execution(NtkSession *session, NtkLoaded *loaded);
+void ntk_forget_execution(NtkLoaded *loaded);
 
 /* slots.c */
 bool ntk_handle_read(NtkSession *session);

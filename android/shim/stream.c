@@ -1,6 +1,7 @@
 #include "stream.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -108,6 +109,19 @@ bool ntk_write_error(int fd, uint16_t kind, uint32_t id, uint16_t status, int32_
   return ntk_write_parts(fd, &header, parts, 2);
 }
 
+/* The next request's header; as ntk_read_exactly. A worker that is killed while it waits must not have taken anything: it waits in
+ * poll, as a read that is woken by both a signal and bytes takes the bytes along. */
+static int next_header(int in, NtkWatch *watch, NtkHeader *header) {
+  if (!watch->has_next) {
+    struct pollfd state = {.fd = in, .events = POLLIN};
+    while (poll(&state, 1, -1) < 0 && errno == EINTR) continue;
+    return ntk_read_exactly(in, header, sizeof *header);
+  }
+  *header = watch->next;
+  watch->has_next = false;
+  return 1;
+}
+
 int ntk_serve(int in, int out, const char *library, NtkWatch *watch) {
   NtkSession *session = ntk_session_new(library, watch);
   static NtkStream stream; /* one per process; too large for a stack */
@@ -118,7 +132,7 @@ int ntk_serve(int in, int out, const char *library, NtkWatch *watch) {
     NtkHeader header;
     NtkReply reply;
     watch->phase = NTK_PHASE_IDLE;
-    int got = ntk_read_exactly(in, &header, sizeof header);
+    int got = next_header(in, watch, &header);
     if (got == 0) outcome = NTK_EXIT_DONE;
     if (got != 1) break;
     bool sane = ntk_header_problem(&header) == NULL;

@@ -18,7 +18,7 @@
 
 #include "stream.h"
 
-enum { TICK_MS = 100, TEXT_BYTES = 512 };
+enum { TICK_MS = 100, TEXT_BYTES = 512, NEXT_REQUEST_MS = 1000 };
 
 typedef struct {
   int in, out;
@@ -30,7 +30,7 @@ typedef struct {
 typedef enum { ENDED, LATE, HOST_GONE } Outcome;
 
 static const char *const KIND_NAMES[] = {"no request", "HELLO", "OPEN", "LOAD", "SUPPORTED", "EXECUTE", "READ",
-                                         "WRITE", "DROP", "UNLOAD", "STATS", "ECHO", "BYE"};
+                                         "WRITE", "DROP", "UNLOAD", "STATS", "ECHO", "BYE", "LIBRARY"};
 
 static const char *kind_name(uint16_t kind) {
   return kind < sizeof KIND_NAMES / sizeof *KIND_NAMES ? KIND_NAMES[kind] : "a request";
@@ -73,8 +73,9 @@ static void describe(const NtkWatch *watch, Outcome outcome, int status, char te
   else if (WIFSIGNALED(status)) snprintf(how, sizeof how, "died of signal %d", WTERMSIG(status));
   else snprintf(how, sizeof how, "ended itself with code %d", WEXITSTATUS(status));
   const char *call = watch->call;
-  snprintf(text, TEXT_BYTES, "the worker %s in %s%s%s%s%s", how, kind_name(watch->phase == NTK_PHASE_IDLE ? 0 : watch->kind),
-           watch->object[0] != '\0' ? " of " : "", watch->object, call != NULL ? ", inside " : "", call != NULL ? call : "");
+  bool answered = watch->phase == NTK_PHASE_REPLYING;
+  snprintf(text, TEXT_BYTES, "the worker %s %s %s%s%s%s%s", how, answered ? "after its answer to" : "in",
+           kind_name(watch->phase == NTK_PHASE_IDLE ? 0 : watch->kind), watch->object[0] != '\0' ? " of " : "", watch->object, call != NULL ? ", inside " : "", call != NULL ? call : "");
 }
 
 /* Takes what is left of the open request out of the stream. */
@@ -88,6 +89,18 @@ static bool drain(const Supervisor *supervisor) {
   return true;
 }
 
+/* Has the host the whole answer to the last request? The next one says so, if it comes soon. */
+static bool answer_arrived(const Supervisor *supervisor) {
+  NtkWatch *watch = supervisor->watch;
+  struct pollfd state = {.fd = supervisor->in, .events = POLLIN};
+  int found;
+  do found = poll(&state, 1, NEXT_REQUEST_MS);
+  while (found < 0 && errno == EINTR);
+  if (found <= 0 || (state.revents & POLLIN) == 0) return false;
+  watch->has_next = ntk_read_exactly(supervisor->in, &watch->next, sizeof watch->next) == 1;
+  return watch->has_next && watch->next.code > 0 && (uint32_t)watch->next.code == watch->id;
+}
+
 /* Tells the host what happened. False: the stream cannot be saved. */
 static bool bury(const Supervisor *supervisor, Outcome outcome, int status) {
   NtkWatch *watch = supervisor->watch;
@@ -98,6 +111,9 @@ static bool bury(const Supervisor *supervisor, Outcome outcome, int status) {
   (void)!write(STDERR_FILENO, text, strlen(text));
   (void)!write(STDERR_FILENO, "\n", 1);
   switch ((uint32_t)watch->phase) {
+    case NTK_PHASE_REPLYING: /* how much of the answer is out nobody knows */
+      if (!answer_arrived(supervisor)) return false;
+      /* fall through */
     case NTK_PHASE_IDLE: /* no request is open: the next one gets the answer */
       snprintf(watch->obituary, sizeof watch->obituary, "%s", text);
       watch->obituary_code = code;

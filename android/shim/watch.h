@@ -7,13 +7,16 @@
 #define NTK_WATCH_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
+
+#include "protocol.h"
 
 enum {
   NTK_PHASE_IDLE = 0,     /* waits for a request: the stream is in step */
   NTK_PHASE_READING = 1,  /* has a header, not yet the whole payload */
   NTK_PHASE_WORKING = 2,  /* has the whole request */
-  NTK_PHASE_REPLYING = 3, /* part of the reply may be out: the stream cannot be saved */
+  NTK_PHASE_REPLYING = 3, /* part of the reply may be out, or all of it */
   NTK_PHASE_ENDING = 4,   /* the session is over, only its objects are still freed */
 };
 
@@ -27,6 +30,8 @@ typedef struct {
   const char *call;     /* static text: the NNAPI call that is under way, or NULL */
   char object[128];     /* what it is about: "program 3" */
   uint32_t load_limit, execute_limit; /* milliseconds, from HELLO */
+  NtkHeader next;     /* of the next request, where the supervisor had to look at it */
+  bool has_next;
   char obituary[512]; /* of a former worker that died between two requests: the answer to the next one */
   int32_t obituary_code;
 } NtkWatch;

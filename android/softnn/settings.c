@@ -15,6 +15,7 @@ static const char *const variables[] = {
 enum { LEVEL, DEVICE_LEVEL, NAME, VERSION, TYPE, REFUSE, REFUSE_EVERY, FAULTS, THREADS, VLOG, VARIABLES };
 
 #define MAX_THREADS 64
+#define SETS 2 /* see softnn_select */
 #define MAX_FAULTS 64
 
 static SnnSettings defaults = {.level = SNN_LEVELS,
@@ -24,11 +25,19 @@ static SnnSettings defaults = {.level = SNN_LEVELS,
                                .device_version = (char *)"1",
                                .accelerator = true,
                                .threads = 1};
-static _Atomic(SnnSettings *) current;
-static SnnLock change;          /* guards the rest, and writing `current` */
-static bool configured;         /* by the program: the environment does not count */
-static char *seen[VARIABLES];   /* values that `current` was made from */
-static atomic_uint calls[SNN_CALLS];
+typedef struct {
+  _Atomic(SnnSettings *) current;
+  bool configured;       /* by the program: the environment does not count */
+  char *seen[VARIABLES]; /* values that `current` was made from */
+  atomic_uint calls[SNN_CALLS];
+} Set;
+static Set sets[SETS];
+static _Atomic(Set *) selected = &sets[0];
+static SnnLock change; /* guards the sets; `current` and `calls` may be read without it */
+
+static Set *selection(void) { return atomic_load_explicit(&selected, memory_order_relaxed); }
+
+void softnn_select(uint32_t set) { atomic_store_explicit(&selected, &sets[set % SETS], memory_order_relaxed); }
 
 static const struct {
   const char *name;
@@ -209,14 +218,16 @@ static SnnSettings *from_environment(const char *const *raw) {
 
 /* Under the lock. The counts of calls begin anew with each change. */
 static void publish(SnnSettings *settings) {
-  settings->older = atomic_load_explicit(&current, memory_order_relaxed);
-  for (uint32_t i = 0; i < SNN_CALLS; i++) atomic_store_explicit(&calls[i], 0, memory_order_relaxed);
-  atomic_store_explicit(&current, settings, memory_order_release);
+  Set *set = selection();
+  settings->older = atomic_load_explicit(&set->current, memory_order_relaxed);
+  for (uint32_t i = 0; i < SNN_CALLS; i++) atomic_store_explicit(&set->calls[i], 0, memory_order_relaxed);
+  atomic_store_explicit(&set->current, settings, memory_order_release);
 }
 
 static void read_environment(void) {
   const char *raw[VARIABLES];
-  bool changed = atomic_load_explicit(&current, memory_order_relaxed) == NULL;
+  char **seen = selection()->seen;
+  bool changed = atomic_load_explicit(&selection()->current, memory_order_relaxed) == NULL;
   for (int i = 0; i < VARIABLES; i++) {
     raw[i] = getenv(variables[i]);
     changed |= (raw[i] == NULL) != (seen[i] == NULL) || (raw[i] != NULL && strcmp(raw[i], seen[i]) != 0);
@@ -233,12 +244,12 @@ static void read_environment(void) {
 
 void snn_settings_refresh(void) {
   snn_lock(&change);
-  if (!configured) read_environment();
+  if (!selection()->configured) read_environment();
   snn_unlock(&change);
 }
 
 const SnnSettings *snn_settings(void) {
-  const SnnSettings *settings = atomic_load_explicit(&current, memory_order_acquire);
+  const SnnSettings *settings = atomic_load_explicit(&selection()->current, memory_order_acquire);
   return settings != NULL ? settings : &defaults;
 }
 
@@ -269,13 +280,13 @@ int softnn_configure(const SoftnnSettings *given) {
     if (settings == NULL) return ANEURALNETWORKS_BAD_DATA;
   }
   snn_lock(&change);
-  configured = given != NULL;
-  if (configured) {
+  selection()->configured = given != NULL;
+  if (given != NULL) {
     publish(settings);
   } else {
     for (int i = 0; i < VARIABLES; i++) {
-      free(seen[i]);
-      seen[i] = NULL;
+      free(selection()->seen[i]);
+      selection()->seen[i] = NULL;
     }
     settings = from_environment((const char *[VARIABLES]){NULL});
     if (settings != NULL) publish(settings);
@@ -288,7 +299,7 @@ int softnn_configure(const SoftnnSettings *given) {
 /* --- at each call -------------------------------------------------------------------------------------------------------------- */
 
 static int inject(const SnnSettings *settings, SnnCall call) {
-  uint32_t nth = atomic_fetch_add_explicit(&calls[call], 1, memory_order_relaxed) + 1;
+  uint32_t nth = atomic_fetch_add_explicit(&selection()->calls[call], 1, memory_order_relaxed) + 1;
   for (uint32_t i = 0; i < settings->fault_count; i++) {
     const SnnFault *fault = &settings->faults[i];
     if (fault->call != call || (fault->nth != 0 && fault->nth != nth)) continue;
@@ -301,7 +312,7 @@ static int inject(const SnnSettings *settings, SnnCall call) {
 }
 
 int snn_enter(SnnCall call) {
-  if (atomic_load_explicit(&current, memory_order_acquire) == NULL || call == SNN_CALL_getDeviceCount ||
+  if (atomic_load_explicit(&selection()->current, memory_order_acquire) == NULL || call == SNN_CALL_getDeviceCount ||
       call == SNN_CALL_Model_create || call == SNN_CALL_getRuntimeFeatureLevel) {
     snn_settings_refresh();
   }

@@ -57,5 +57,8 @@ DEFAULT: frozenset[str] = frozenset(
     {INT8_AS_UINT8, DEQUANTIZED_WEIGHTS, CONSTANT_FOLDING, *(r.name for r in RULES if r.exact)}
 )
 
+#: Those that leave every result as it is, bit for bit.
+EXACT: frozenset[str] = DEFAULT - {DEQUANTIZED_WEIGHTS}
+
 #: All of them.
 ALL: frozenset[str] = frozenset(SUMMARIES)

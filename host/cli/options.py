@@ -11,6 +11,15 @@ from nnapi_toolkit.cli.common import make_plan_options, plan_options
 if TYPE_CHECKING:
     from nnapi_toolkit.session import SessionOptions
 
+FALLBACK = click.option(
+    "--fallback",
+    type=click.Choice(["host", "device"]),
+    default="host",
+    show_default=True,
+    help="Where nodes run that the device's NNAPI does not take: here, on the CPU reference, or on software NNAPI that is "
+    "pushed to the device.",
+)
+
 _SECONDS = click.FloatRange(min=0, min_open=True)
 
 
@@ -69,6 +78,7 @@ def session_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 metavar="DIR",
                 help="Directory on the device for NNAPI's compilation cache; auto: the toolkit's own there.",
             ),
+            FALLBACK,
             click.option(
                 "--on-failure",
                 type=click.Choice(["error", "cpu"]),
@@ -90,11 +100,15 @@ def make_session_options(given: Mapping[str, Any]) -> SessionOptions:
     """
     from nnapi_toolkit.session import SessionOptions
 
-    same = ("feature_level", "accelerator", "preference", "priority", "allow_fp16", "burst", "cache_directory", "on_failure")
+    same = (
+        "feature_level", "accelerator", "preference", "priority", "allow_fp16", "burst", "cache_directory", "fallback",
+        "on_failure",
+    )  # fmt: skip
     return SessionOptions(
         plan=make_plan_options(given),
         disallow_nnapi_cpu=not given["allow_nnapi_cpu"],
         compilation_timeout_seconds=given["compilation_timeout"],
         execution_timeout_seconds=given["execution_timeout"],
+        fallback_threads=given.get("threads", 1),
         **{name: given[name] for name in same},
     )

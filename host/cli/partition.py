@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from nnapi_toolkit.cli.common import (
@@ -20,10 +20,13 @@ from nnapi_toolkit.cli.common import (
     parse_percent,
     plan_options,
 )
+from nnapi_toolkit.cli.options import FALLBACK
+from nnapi_toolkit.cli.targets import adb_options, adb_server, opened
 
 if TYPE_CHECKING:
     from nnapi_toolkit.delegate.graph import Graph
     from nnapi_toolkit.delegate.partition import Plan, PlanOptions
+    from nnapi_toolkit.device import AdbServer
 
 
 @click.command()
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 )
 @click.option("--device", default=None, metavar="SPEC", help="Plan for what this device itself supports.")
 @plan_options
+@FALLBACK
 @FREEZE
 @click.option("--matrix", "as_matrix", is_flag=True, help="One row for each feature level instead of nodes.")
 @click.option(
@@ -40,32 +44,41 @@ if TYPE_CHECKING:
 )
 @click.option("--nodes", is_flag=True, help="List every node, not only those on the CPU.")
 @REQUIRE
+@adb_options
 @JSON
 def partition(
     model: Path,
     levels: str | None,
     device: str | None,
+    fallback: Literal["host", "device"],
     freeze: str | None,
     as_matrix: bool,
     explained: bool,
     nodes: bool,
     require_delegated: str | None,
+    adb_host: str | None,
+    adb_port: int | None,
     as_json: bool,
     **given: Any,
 ) -> int:
     """Say node by node what NNAPI takes at a feature level, and why not otherwise."""
     if levels is not None and device is not None:
         raise click.UsageError("give --feature-level or --device, not both")
-    if as_matrix and (device is not None or explained):
+    if as_matrix and (device is not None or explained or fallback == "device"):
         raise click.UsageError(
-            "--matrix plans for feature levels and has a form of its own: leave out --device and --explain"
+            "--matrix plans for feature levels and has a form of its own: leave out --device, --explain and --fallback"
         )
+    if device is None and (adb_host is not None or adb_port is not None):
+        raise click.UsageError("--adb-host and --adb-port say where --device is: give --device as well")
     required = parse_percent(require_delegated)
     options = make_plan_options(given)
     graph = open_graph(model, freeze)
     if as_matrix:
         return _matrix(graph, model, options, parse_levels(levels or "1-8"), as_json)
-    plans = _plans(graph, levels, device, options)
+    if device is None:
+        plans = _plans_for_levels(graph, parse_levels(levels or "8"), options, fallback)
+    else:
+        plans = [_plan_for_device(graph, device, adb_server(adb_host, adb_port), options, fallback)]
     several = levels is not None and not levels.strip().isdigit()
     if as_json:
         documents = [_document(plan, model, explained) for plan in plans]
@@ -77,16 +90,27 @@ def partition(
     return 0 if all(verdicts) else EXIT_NEGATIVE
 
 
-def _plans(graph: Graph, levels: str | None, device: str | None, options: PlanOptions) -> list[Plan]:
+def _plans_for_levels(
+    graph: Graph, levels: list[int], options: PlanOptions, fallback: Literal["host", "device"]
+) -> list[Plan]:
+    from nnapi_toolkit.delegate.fallback import with_softnn
     from nnapi_toolkit.delegate.partition import make_plan
     from nnapi_toolkit.delegate.target import Target
 
-    if device is None:
-        return [make_plan(graph, Target(level), options) for level in parse_levels(levels or "8")]
+    plans = [make_plan(graph, Target(level), options) for level in levels]
+    return [with_softnn(plan) for plan in plans] if fallback == "device" else plans
+
+
+def _plan_for_device(
+    graph: Graph, device: str, server: AdbServer, options: PlanOptions, fallback: Literal["host", "device"]
+) -> Plan:
     from nnapi_toolkit.session import Session, SessionOptions
 
-    with Session(graph, device, SessionOptions(plan=options)) as session:
-        return [session.plan]
+    with (
+        opened(device, server) as target,
+        Session(graph, target, SessionOptions(plan=options, fallback=fallback)) as session,
+    ):
+        return session.plan
 
 
 def _document(plan: Plan, model: Path, explained: bool) -> dict[str, Any]:
@@ -116,10 +140,11 @@ def _print_explanation(plan: Plan) -> None:
         for row in found["rewrites"]:
             out.add_row(row["name"], str(len(row["nodes"])), row["summary"])
         console.print(out)
-    out = table("partitions", ">#", ">nodes", ">M MACs", ">in", ">out", ">bytes across")
+    out = table("partitions", ">#", "target", ">nodes", ">M MACs", ">in", ">out", ">bytes across")
     for row in found["partitions"]:
         out.add_row(
             str(row["index"]),
+            row["target"],
             str(len(row["nodes"])),
             f"{row['macs'] / 1e6:.1f}",
             str(len(row["inputs"])),

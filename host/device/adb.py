@@ -16,7 +16,8 @@ from nnapi_toolkit.android.build import BuildResult, build
 from nnapi_toolkit.android.channel import DescriptorTransport, StreamChannel
 from nnapi_toolkit.android.errors import ProtocolError, ShimError, ShimLostError
 from nnapi_toolkit.android.frames import MAGIC
-from nnapi_toolkit.android.protocol import Hello, ShimClient
+from nnapi_toolkit.android.protocol import Hello, Library, ShimClient
+from nnapi_toolkit.android.toolchain import find_target
 from nnapi_toolkit.errors import AdbServerError, DeviceAbiError, DeviceError, DeviceStateError
 
 from .adbclient import AdbServer, ListedDevice, Stream
@@ -24,6 +25,7 @@ from .adbshell import CommandResult, run_command
 from .base import (
     EXECUTE_LIMIT,
     LOAD_LIMIT,
+    SOFTNN,
     START_SECONDS,
     Deadline,
     Device,
@@ -134,7 +136,7 @@ class AdbDevice(Device):
             items.append(Item.of_file(model, sha256))
         with self._lock:
             pushed = self._store.ensure(items, progress)
-        session = AdbSession(self, info, items[0].sha256, built.source_hash, pushed)
+        session = AdbSession(self, info, built, items[0].sha256, pushed)
         try:
             session.greet(Deadline(deadline))
             if model is not None:
@@ -195,19 +197,20 @@ class AdbDevice(Device):
 class AdbSession(DeviceSession):
     """A shim on a device, at the other end of one `exec:` stream."""
 
-    def __init__(self, device: AdbDevice, info: DeviceInfo, shim: str, build_hash: str, pushed: int) -> None:
+    def __init__(self, device: AdbDevice, info: DeviceInfo, built: BuildResult, shim: str, pushed: int) -> None:
         """Starts the shim. Raises as `AdbServer.open`."""
         self.name = device.name
         self.info = info
         self.pushed_bytes = pushed
         self._device = device
-        self._build_hash = build_hash
+        self._built = built
         # The log's name ends with the shim's process (the shell's, whose place it takes): whoever comes next can tell
         # whether it belongs to anybody still.
         token = secrets.token_hex(8)
         self._log = f"{token}-*.log"
         self._model: Item | None = None
         self._side: Item | None = None
+        self._softnn: Item | None = None
         self.cache_directory = CACHE
         self._closed = False
         command = f"cd {FOLDER} && exec ./{shim} --log {token}-$$.log"
@@ -225,7 +228,7 @@ class AdbSession(DeviceSession):
         """
         try:
             self.hello: Hello = self.client.hello(
-                self._build_hash, load_limit=LOAD_LIMIT, execute_limit=EXECUTE_LIMIT, deadline=deadline.left
+                self._built.source_hash, load_limit=LOAD_LIMIT, execute_limit=EXECUTE_LIMIT, deadline=deadline.left
             )
         except (ProtocolError, ShimLostError) as error:
             said = self._transport.words()
@@ -250,6 +253,16 @@ class AdbSession(DeviceSession):
         self.pushed_bytes += self._device.ensure([item])
         self._side = item
         self._open_files()
+
+    def provide_softnn(self, threads: int = 1, progress: Progress | None = None) -> Library:
+        """See `DeviceSession.provide_softnn`."""
+        if find_target(self._built.target).static:  # it is part of the shim
+            return self.client.library(SOFTNN, "", threads=threads)
+        if self._softnn is None:
+            item = Item.of_file(self._built.libneuralnetworks)
+            self.pushed_bytes += self._device.ensure([item], progress)
+            self._softnn = item
+        return self.client.library(SOFTNN, f"./{self._softnn.sha256}", threads=threads)
 
     def restart(self) -> None:
         """See `DeviceSession.restart`."""
@@ -308,6 +321,9 @@ class _FirstWords:
                 self._inner.receive_into(byte, end)
                 self._first += byte
         return bytes(self._first or b"").decode(errors="replace").strip()
+
+    def ended(self) -> bool:
+        return self._inner.ended()
 
     def forget(self) -> None:
         """The shim has answered: from here on nothing stands between it and the caller."""

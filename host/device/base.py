@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from nnapi_toolkit.android.protocol import Hello, ShimClient
+from nnapi_toolkit.android.protocol import Hello, Library, ShimClient
 from nnapi_toolkit.delegate.target import FEATURE_LEVELS
 
 #: Called as (what, done, total) while something long goes on; bytes for pushes, steps for builds.
@@ -18,6 +18,8 @@ Progress = Callable[[str, int, int], None]
 
 #: Seconds for the start of a session, not counting pushes (those have deadlines of their own).
 START_SECONDS = 60.0
+#: The number of software NNAPI among the libraries of a session.
+SOFTNN: Final = 1
 #: Seconds after which the shim itself ends a worker that still loads or executes, whatever the driver does. Below the
 #: deadlines of the host's requests, so that the error names the phase and the session goes on.
 LOAD_LIMIT = 280.0
@@ -107,12 +109,26 @@ class DeviceSession(ABC):
         """
 
     @abstractmethod
+    def provide_softnn(self, threads: int = 1, progress: Progress | None = None) -> Library:
+        """Loads software NNAPI, which is pushed if it is not there, beside the device's own; again after `restart`.
+
+        Programs are loaded into it with the library's number.
+
+        Raises:
+            DeviceError, ShimError: The push failed, or the library does not load.
+        """
+
+    @abstractmethod
     def restart(self) -> None:
         """After a `WorkerLostError`: greets the new worker and opens the files again. Programs and slots are gone.
 
         Raises:
             DeviceError, ShimError: The shim is gone as well, or the new worker fails too.
         """
+
+    def ended(self) -> bool:
+        """Whether the shim is known to be gone; asks nobody. False says little: it may be gone since a moment ago."""
+        return self.client.channel.ended()
 
     @abstractmethod
     def close(self) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
 from pathlib import Path
 
 from nnapi_toolkit.android.binding import LocalChannel
 from nnapi_toolkit.android.build import BuildResult, build, cache_root
-from nnapi_toolkit.android.protocol import ShimClient
+from nnapi_toolkit.android.protocol import Library, ShimClient
 from nnapi_toolkit.delegate.target import FEATURE_LEVELS
+from nnapi_toolkit.errors import DeviceError
 
-from .base import START_SECONDS, Deadline, Device, DeviceInfo, DeviceSession, Progress, SideData, for_build
+from .base import SOFTNN, START_SECONDS, Deadline, Device, DeviceInfo, DeviceSession, Progress, SideData, for_build
 from .virtual.config import VirtualConfig
 
 
@@ -62,7 +65,7 @@ class LocalSession(DeviceSession):
         assert built.shim_library is not None
         self.name = device.name
         self.info = device.info()
-        self._build_hash = built.source_hash
+        self._built = built
         self._model: Path | None = None
         self._side_hash = ""
         self._side_file: Path | None = None
@@ -72,7 +75,7 @@ class LocalSession(DeviceSession):
 
     def begin(self, model: Path | None, deadline: Deadline) -> None:
         """Greets the shim and opens the model. Raises ShimError."""
-        self.hello = self.client.hello(self._build_hash, deadline=deadline.left)
+        self.hello = self.client.hello(self._built.source_hash, deadline=deadline.left)
         if model is not None:
             self._model = model.resolve()
             self._open_files()
@@ -97,6 +100,20 @@ class LocalSession(DeviceSession):
             file.write(data)
         self._open_files()
         self._side_hash = side.sha256
+
+    def provide_softnn(self, threads: int = 1, progress: Progress | None = None) -> Library:
+        """See `DeviceSession.provide_softnn`: a copy, since the same file would be the same library with the same settings."""
+        built = self._built.libneuralnetworks
+        copy = cache_root() / "fallback" / f"{self._built.source_hash}.so"
+        try:
+            if not copy.exists() or copy.stat().st_size != built.stat().st_size:
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                part = copy.with_name(f"{copy.name}.{os.getpid()}.part")
+                shutil.copyfile(built, part)
+                part.replace(copy)
+        except OSError as error:
+            raise DeviceError(f"the copy of software NNAPI {copy} cannot be written: {error}", serial=self.name) from error
+        return self.client.library(SOFTNN, str(copy), threads=threads)
 
     def _remove_side(self) -> None:
         if self._side_file is not None:

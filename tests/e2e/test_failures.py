@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -14,10 +15,12 @@ from nnapi_toolkit.delegate.partition import PlanOptions
 from nnapi_toolkit.delegate.selection import NodeSelection
 from nnapi_toolkit.device import open_virtual
 from nnapi_toolkit.device.virtual.config import VirtualConfig
+from nnapi_toolkit.device.virtual.processes import parents
 from nnapi_toolkit.errors import DeviceError, DriverError, ShimError, ToolkitError, WorkerLostError
 from nnapi_toolkit.failures import failure_of
 from nnapi_toolkit.session import Session, SessionOptions
 
+from tests.device.conftest import alive, wait_until
 from tests.modelbuilder import ModelBuilder
 
 VALUES = np.zeros((1, 16, 16, 3), np.float32)
@@ -46,6 +49,61 @@ def test_shim_killed_in_mid_inference(small_model: Path) -> None:
             session.run([VALUES])  # the same session starts the program again
         with Session(small_model, device) as session:
             session.run([VALUES])
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.02, 1.5])
+def test_worker_killed_between_inferences(small_model: Path, pause: float) -> None:
+    """Nobody's request is open: the next inference starts a fresh worker, and works, however soon it comes."""
+    want = reference(small_model)
+    with Session(small_model, "virtual") as session:
+        for _ in range(6 if pause < 1 else 2):
+            session.run([RANDOM])
+            assert session.last_stats is not None and session.last_stats.attempts == 1
+            os.kill(session.device_session.hello.pid, signal.SIGKILL)  # type: ignore[union-attr]
+            time.sleep(pause)
+            np.testing.assert_allclose(session.run([RANDOM])[0], want, rtol=1e-5, atol=1e-6)
+            assert session.last_stats.attempts <= 2
+        assert session.failures == [], "that was not the driver's doing"
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_shim_killed_between_inferences(small_model: Path, told: bool) -> None:
+    """The next inference starts it again. Where the adb server has not told of its end yet: a named error, and then it works."""
+    want = reference(small_model)
+    with Session(small_model, "virtual") as session:
+        for _ in range(3):
+            session.run([RANDOM])
+            worker = session.device_session.hello.pid  # type: ignore[union-attr]
+            supervisor = parents()[worker]
+            os.kill(supervisor, signal.SIGKILL)
+            assert wait_until(lambda: not alive(worker) and not alive(supervisor))  # noqa: B023 - called at once
+            if told:
+                assert wait_until(session.device_session.ended)  # type: ignore[union-attr]
+            else:
+                with contextlib.suppress(ShimError):
+                    session.run([RANDOM])
+            np.testing.assert_allclose(session.run([RANDOM])[0], want, rtol=1e-5, atol=1e-6)
+        assert session.failures == []
+
+
+def test_an_open_shape_after_a_kill(tmp_path: Path) -> None:
+    """Planning anew begins with freeing what is loaded, in a worker that is not there any more."""
+    model = open_model(tmp_path)
+    with Session(model, "virtual") as session:
+        for count in (1, 4, 2):
+            x = np.full((count, 4), -1.0, np.float32)
+            np.testing.assert_array_equal(session.run([x])[0], np.ones((count, 4), np.float32))
+            os.kill(session.device_session.hello.pid, signal.SIGKILL)  # type: ignore[union-attr]
+
+
+def open_model(folder: Path) -> Path:
+    """ABS of a batch of open size."""
+    builder = ModelBuilder()
+    x, y = (builder.tensor(name, "float32", (1, 4), shape_signature=(-1, 4)) for name in "xy")
+    builder.op("ABS", [x], [y])
+    path = folder / "open.tflite"
+    path.write_bytes(builder.build([x], [y]))
+    return path
 
 
 def test_device_gone_in_mid_session(small_model: Path) -> None:

@@ -66,16 +66,21 @@ def sessions() -> list[bytes]:
         recorder = Recorder()
         client = ShimClient(recorder)
         steps: list[Any] = [
+            lambda c=client: c.library(1, "", threads=1),
             lambda c=client, b=program: c.load(0, b, device=0, burst=True),
+            lambda c=client, b=program: c.load(1, b, library=1),
             lambda c=client, b=program: c.supported(b),
             lambda c=client: c.write(2, x, (4,)),
             lambda c=client, i=inputs: c.execute(0, i, [ExecuteOutput(slot=3)], measure=True),
             lambda c=client, i=inputs: c.execute(0, i, [ExecuteOutput(slot=2, send=False)]),
+            lambda c=client, i=inputs: c.execute(1, i, [ExecuteOutput(slot=2)]),
+            lambda c=client, b=program: c.supported(b, library=1, device=0),
             lambda c=client: c.read(2),
             lambda c=client: c.drop(3),
             client.stats,
             lambda c=client: c.echo(b"echo"),
             lambda c=client: c.unload(0),
+            lambda c=client: c.unload(1),
             client.bye,
         ]
         for step in steps:

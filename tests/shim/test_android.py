@@ -18,7 +18,8 @@ import pytest
 from nnapi_toolkit.android import bionic, prebuilt
 from nnapi_toolkit.android.build import SOURCE_ROOT, BuildResult, build
 from nnapi_toolkit.android.channel import DescriptorTransport, StreamChannel
-from nnapi_toolkit.android.errors import BuildError, ShimCrashedError, ShimDeadlineError
+from nnapi_toolkit.android.errors import BuildError, LibraryError, ShimCrashedError, ShimDeadlineError
+from nnapi_toolkit.android.frames import VERSION
 from nnapi_toolkit.android.protocol import ExecuteInput, ExecuteOutput, ShimClient
 from nnapi_toolkit.android.toolchain import compiler, find_target, host_target
 
@@ -165,9 +166,9 @@ def phone(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [str(loader), "--library-path", str(folder)]
 
 
-def talk(command: list[str], env: dict[str, str] | None = None) -> tuple[ShimClient, Any]:
+def talk(command: list[str], env: dict[str, str] | None = None, folder: Path | None = None) -> tuple[ShimClient, Any]:
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **(env or {})}, bufsize=0
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **(env or {})}, bufsize=0, cwd=folder
     )
     assert process.stdin is not None and process.stdout is not None
     transport = DescriptorTransport(process.stdout.fileno(), process.stdin.fileno(), lambda: None)
@@ -185,7 +186,7 @@ def test_the_android_binaries_run(phone: list[str], tmp_path: Path) -> None:
     """The files for x86_64 phones: start routine, relocations, the library by path, a program, crash and limit."""
     files = built("x86_64")
     done = subprocess.run([*phone, str(files.shim), "--version"], capture_output=True, text=True, timeout=20)
-    assert (done.returncode, done.stdout) == (0, f"nnapi-shim protocol 1 build {files.source_hash}\n")
+    assert (done.returncode, done.stdout) == (0, f"nnapi-shim protocol {VERSION} build {files.source_hash}\n")
     command = [*phone, str(files.shim), "--library", str(files.libneuralnetworks)]
     done = subprocess.run([*command, "--self-test"], capture_output=True, text=True, timeout=20)
     assert done.returncode == 0 and done.stdout.endswith("result: ok (0)\n"), done.stdout
@@ -203,6 +204,36 @@ def test_the_android_binaries_run(phone: list[str], tmp_path: Path) -> None:
         process.stdout.close()
 
 
+def test_two_android_libraries_at_once(phone: list[str], tmp_path: Path) -> None:
+    """The phone's, which refuses ADD and is of level 2, and a pushed one by a path relative to the program's folder."""
+    files = built("x86_64")
+    pushed = shutil.copy(files.libneuralnetworks, tmp_path / "pushed")
+    command = [*phone, str(files.shim), "--library", str(files.libneuralnetworks)]
+    client, process = talk(command, {"SOFTNN_FEATURE_LEVEL": "3", "SOFTNN_REFUSE": "ADD"}, folder=tmp_path)
+    assert client.hello(files.source_hash).feature_level == 3
+    with pytest.raises(LibraryError):
+        client.library(1, "")
+    assert client.library(1, f"./{pushed.name}").feature_level == 8
+    assert not any(client.supported(p.pack(p.add()), device=0))
+    assert all(client.supported(p.pack(p.add()), library=1, device=0))
+    run_both(client)
+    client.bye()
+    assert process.wait(10) == 0
+    process.stdin.close()
+    process.stdout.close()
+
+
+def run_both(client: ShimClient) -> None:
+    """A tensor that the first library's program leaves on the device goes to the second one's, and the other way round."""
+    program, x = p.pack(p.add(constant=np.ones(4))), np.ones(4, np.float32)
+    client.load(10, program)
+    client.load(11, program, library=1)
+    for first, second in ((10, 11), (11, 10)):
+        client.execute(first, [ExecuteInput(data=x)], [ExecuteOutput(slot=1, send=False)])
+        result = client.execute(second, [ExecuteInput(slot=1)], [ExecuteOutput()])
+        np.testing.assert_array_equal(np.frombuffer(result.outputs[0].data, np.float32), np.full(4, 3))
+
+
 @pytest.mark.parametrize(("target", "emulator"), [("aarch64-linux", "qemu-aarch64"), ("arm-linux", "qemu-arm")])
 def test_the_same_sources_under_qemu(target: str, emulator: str) -> None:
     """For virtual devices of another ABI: one static program with software NNAPI inside."""
@@ -214,6 +245,10 @@ def test_the_same_sources_under_qemu(target: str, emulator: str) -> None:
     hello = client.hello(files.source_hash)
     assert hello.pointer_bits == (32 if target.startswith("arm-") else 64)
     run_sum(client)
+    with pytest.raises(LibraryError, match="no dynamic linker"):
+        client.library(1, "./pushed")
+    assert client.library(1, "").feature_level == 8
+    run_both(client)
     client.bye()
     assert process.wait(20) == 0
     process.stdin.close()

@@ -20,6 +20,7 @@ from nnapi_toolkit.android.errors import (
     ShimDeadlineError,
     ShimError,
     ShimLostError,
+    ShimRestartedError,
 )
 from nnapi_toolkit.android.protocol import ExecuteInput, ExecuteOutput, Reply, ShimClient, Status, error_of
 
@@ -76,17 +77,17 @@ def test_constants_are_those_of_the_header() -> None:
     header = frames.PROTOCOL_HEADER.read_text()
     names = [line.split()[1] for line in header.splitlines() if line.startswith("#define NTK_")]
     assert names == ["NTK_PROTOCOL_H", *frames.CONSTANTS]
-    assert {kind.value for kind in frames.Kind} == set(range(1, 13))
+    assert {kind.value for kind in frames.Kind} == set(range(1, 14))
     assert [status.value for status in frames.Status] == list(range(len(frames.Status)))
 
 
 def test_hello() -> None:
     digest = bytes(range(32))
-    answer = struct.pack("<I", 1) + digest + struct.pack("<IiI", 42, 5, 64) + text("lib.so") + struct.pack("<I", 1)
+    answer = struct.pack("<I", 2) + digest + struct.pack("<IiI", 42, 5, 64) + text("lib.so") + struct.pack("<I", 1)
     answer += struct.pack("<ii", 4, 3) + text("npu") + text("1.0")
     road = Recorder(answer)
     hello = ShimClient(road).hello(digest.hex(), load_limit=1.5, execute_limit=0.25)
-    assert road.kind == 1 and road.payload == b"\x01\0\0\0" + digest + struct.pack("<II", 1500, 250)
+    assert road.kind == 1 and road.payload == b"\x02\0\0\0" + digest + struct.pack("<II", 1500, 250)
     assert (hello.pid, hello.feature_level, hello.pointer_bits, hello.library) == (42, 5, 64, "lib.so")
     assert [(d.index, d.type_name, d.feature_level, d.name, d.version) for d in hello.devices] == [
         (0, "accelerator", 3, "npu", "1.0")
@@ -102,18 +103,18 @@ def test_open() -> None:
 def test_load() -> None:
     road = Recorder(struct.pack("<QQIIQQ", 1, 2, 3, 4, 5, 6))
     loaded = ShimClient(road).load(
-        9, b"PROG", devices=(1, 2), preference=1, priority=110, relax_fp16=True, burst=True, copy_constants=True,
+        9, b"PROG", library=1, devices=(1, 2), preference=1, priority=110, relax_fp16=True, burst=True, copy_constants=True,
         timeout=2.0, cache_directory="c", cache_token=b"t" * 32,
     )  # fmt: skip
     assert road.payload.hex() == (
-        "09000000" "02000000" "01000000" "02000000" "01000000" "6e000000" "07000000" "0094357700000000"
+        "09000000" "01000000" "02000000" "01000000" "02000000" "01000000" "6e000000" "07000000" "0094357700000000"
         "01000000" "63" + "74" * 32 + "0400000000000000" "50524f47"
     )
     assert (loaded.build_ns, loaded.compile_ns, loaded.input_count, loaded.output_count) == (1, 2, 3, 4)
     assert (loaded.mapped_bytes, loaded.copied_bytes) == (5, 6)
     ShimClient(road).load(9, b"PROG")
     assert road.payload.hex() == (
-        "09000000" "00000000" "ffffffff" "ffffffff" "00000000" + "00" * 8 + "00000000" + "00" * 32
+        "09000000" "00000000" "00000000" "ffffffff" "ffffffff" "00000000" + "00" * 8 + "00000000" + "00" * 32
         + "0400000000000000" "50524f47"
     )  # fmt: skip
 
@@ -167,7 +168,7 @@ def test_slots_and_stats() -> None:
 def test_supported() -> None:
     road = Recorder(struct.pack("<I", 3) + b"\x01\x00\x01")
     assert ShimClient(road).supported(b"PROG", device=2) == [True, False, True]
-    assert road.kind == frames.Kind.SUPPORTED and road.payload[:12].hex() == "00000000" "01000000" "02000000"
+    assert road.kind == frames.Kind.SUPPORTED and road.payload[:16].hex() == "00000000" * 2 + "01000000" "02000000"
 
 
 def test_every_truncated_reply_is_an_error() -> None:
@@ -182,6 +183,14 @@ def test_every_truncated_reply_is_an_error() -> None:
         ShimClient(Recorder(struct.pack("<QI", 4, 9))).read(0)
 
 
+def test_library() -> None:
+    road = Recorder(struct.pack("<i", 8) + text("./x") + struct.pack("<Iii", 1, 4, 8) + text("softnn") + text("1"))
+    library = ShimClient(road).library(1, "./x", threads=2)
+    assert road.kind == 13 and road.payload.hex() == "01000000" "03000000" "2e2f78" "02000000"
+    assert (library.number, library.feature_level, library.path) == (1, 8, "./x")
+    assert [(d.index, d.type_name, d.feature_level, d.name) for d in library.devices] == [(0, "accelerator", 8, "softnn")]
+
+
 def test_error_replies_become_exceptions() -> None:
     driver = error_reply(Status.NNAPI, 4, "Model_finish of models[0] returned 4")
     assert isinstance(driver, DriverError) and driver.name == "ANEURALNETWORKS_BAD_DATA" and driver.request == "LOAD"
@@ -193,6 +202,7 @@ def test_error_replies_become_exceptions() -> None:
     for status, kind in (
         (Status.MALFORMED, ProtocolError), (Status.VERSION, ProtocolError), (Status.PROGRAM, ProgramError),
         (Status.LIBRARY, LibraryError), (Status.DEADLINE, ShimDeadlineError), (Status.STATE, ShimError), (99, ShimError),
+        (Status.RESTARTED, ShimRestartedError),
     ):  # fmt: skip
         assert type(error_reply(status, 0, "why")) is kind
     empty = error_of(Reply(frames.Kind.LOAD, Status.STATE, 0, memoryview(b"")))
@@ -265,13 +275,13 @@ def frame(kind: int, payload: bytes, id: int = 1) -> bytes:
 
 def test_the_shims_replies(start: Callable[..., Any], native: BuildResult) -> None:
     program = p.pack(p.add())
-    load = struct.pack("<IIiiIQI32sQ", 0, 0, -1, -1, 0, 0, 0, bytes(32), len(program)) + program
+    load = struct.pack("<IIIiiIQI32sQ", 0, 0, 0, -1, -1, 0, 0, 0, bytes(32), len(program)) + program
     inputs = struct.pack("<IIQII", 0xFFFFFFFF, 0, 16, 1, 4) * 2
     execute = struct.pack("<IIQII", 0, 0, 0, 2, 1) + inputs + struct.pack("<IIQ", 4, 1, 16)
     execute += bytes(-len(execute) % 8) + np.arange(8, dtype="<f4").tobytes()
     replies = exchange(
         start,
-        frame(frames.Kind.HELLO, struct.pack("<I32sII", 1, bytes.fromhex(native.source_hash), 0, 0), 11),
+        frame(frames.Kind.HELLO, struct.pack("<I32sII", 2, bytes.fromhex(native.source_hash), 0, 0), 11),
         frame(frames.Kind.LOAD, load, 12),
         frame(frames.Kind.EXECUTE, execute, 13),
         frame(frames.Kind.READ, struct.pack("<I", 4), 14),
@@ -286,7 +296,7 @@ def test_the_shims_replies(start: Callable[..., Any], native: BuildResult) -> No
         (11, 1, 0), (12, 3, 0), (13, 5, 0), (14, 6, 0), (15, 7, 0), (16, 6, 0), (17, 8, 0), (18, 8, 3), (19, 11, 0), (20, 12, 0),
     ]  # fmt: skip
     payloads = [payload for _, payload in replies]
-    assert payloads[0][:36] == struct.pack("<I", 1) + bytes.fromhex(native.source_hash)
+    assert payloads[0][:36] == struct.pack("<I", 2) + bytes.fromhex(native.source_hash)
     assert payloads[1][16:24] == struct.pack("<II", 2, 1) and len(payloads[1]) == 40
     answer = np.array([4, 6, 8, 10], "<f4").tobytes()
     assert payloads[2][8:24] == b"\xff" * 16  # no measurements were asked for
@@ -303,13 +313,13 @@ def test_another_version_and_another_build(start: Callable[..., Any], native: Bu
     replies = exchange(
         start,
         frame(frames.Kind.HELLO, struct.pack("<I", 99)),
-        frame(frames.Kind.HELLO, struct.pack("<I32sII", 1, wrong, 0, 0)),
+        frame(frames.Kind.HELLO, struct.pack("<I32sII", 2, wrong, 0, 0)),
         frame(frames.Kind.STATS, b""),
-        frame(frames.Kind.HELLO, struct.pack("<I32sII", 1, bytes(32), 0, 0)),
-        frame(frames.Kind.HELLO, struct.pack("<I32sII", 1, ours, 0, 0)),
+        frame(frames.Kind.HELLO, struct.pack("<I32sII", 2, bytes(32), 0, 0)),
+        frame(frames.Kind.HELLO, struct.pack("<I32sII", 2, ours, 0, 0)),
     )
     assert [h.status for h, _ in replies] == [Status.VERSION, Status.VERSION, Status.STATE, 0, 0]
-    assert replies[0][1] == text("the host speaks protocol 99, this shim 1")
+    assert replies[0][1] == text("the host speaks protocol 99, this shim 2")
     assert native.source_hash[:12].encode() in replies[1][1]
 
 

@@ -6,6 +6,7 @@ The shim is built with UBSan and runs without its supervisor, so that a finding 
 from __future__ import annotations
 
 import random
+import shutil
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -39,6 +40,7 @@ def shim(start: Start, sanitized: BuildResult, tmp_path: Path) -> Iterator[Any]:
     client.open(str(model), 8192, str(model), 8192)
     client.load(0, p.pack(p.add()))
     client.write(1, np.ones(4, np.float32), (4,))
+    shim.library = shutil.copy(sanitized.libneuralnetworks, tmp_path / "second.so")
     yield shim
     one = ExecuteInput(data=np.ones(4, np.float32))
     client.load(1000, p.pack(p.add()))
@@ -80,6 +82,7 @@ def valid_payloads(shim: Any, model: Path) -> dict[Kind, bytes]:
         Kind.DROP: lambda: client.drop(9),
         Kind.UNLOAD: lambda: client.unload(9),
         Kind.STATS: client.stats,
+        Kind.LIBRARY: lambda: client.library(1, str(shim.library), threads=1),
     }
     payloads = {}
     for kind, call in calls.items():
@@ -119,11 +122,11 @@ def test_every_field(shim: Any, tmp_path: Path) -> None:
 
 
 def test_kinds_and_headers_that_do_not_exist(shim: Any) -> None:
-    for kind in (0, 13, 99, 0xFFFF):
+    for kind in (0, 14, 99, 0xFFFF):
         reply = send(shim, kind, b"12345")
         assert reply.status == Status.MALFORMED
         assert b"is not known" in bytes(reply.payload)
-    for status, code in ((1, 0), (0, 5), (0xFFFF, -1)):
+    for status, code in ((1, 0), (0, -1), (0xFFFF, -1)):
         shim.transport.send([memoryview(frames.encode_header(Kind.ECHO, 3, 2, status, code) + b"ab")], soon())
         raw = bytearray(24)
         shim.transport.receive_into(memoryview(raw), soon())

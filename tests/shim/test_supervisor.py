@@ -23,6 +23,7 @@ from nnapi_toolkit.android.errors import (
     ShimDeadlineError,
     ShimError,
     ShimLostError,
+    ShimRestartedError,
     ShimTimeoutError,
 )
 from nnapi_toolkit.android.frames import Kind
@@ -66,7 +67,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
 
 
 def idle_worker(shim: Any) -> int:
-    """The worker, once it waits for a request: right after a reply it may still be on its way back there."""
+    """The worker, once it waits for a request."""
     (worker,) = children(shim.process.pid)
     wait_until(lambda: Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[0] == "S")
     return worker
@@ -125,13 +126,26 @@ def test_a_worker_that_dies_between_requests(start: Start, number: int) -> None:
     worker = idle_worker(shim)
     os.kill(worker, number)
     wait_until(lambda: children(shim.process.pid) not in ([worker], []))
-    with pytest.raises(ShimCrashedError, match=f"died of signal {number} in no request"):
+    with pytest.raises(ShimRestartedError, match=f"died of signal {number} in no request"):
         compute(shim.client)
     works(shim.client)
     worker = idle_worker(shim)
     os.kill(worker, number)
     wait_until(lambda: children(shim.process.pid) not in ([worker], []))
     works(shim.client)  # it begins with a hello: nothing is lost that the host still counts on
+
+
+def test_a_worker_that_dies_right_after_its_answer(start: Start) -> None:
+    """On its way back to the next request, nobody knows how far: the next request says that its answer had arrived."""
+    shim = start()
+    for _ in range(30):
+        prepare(shim.client)
+        (worker,) = children(shim.process.pid)
+        np.testing.assert_array_equal(compute(shim.client), X + 1)
+        os.kill(worker, signal.SIGKILL)
+        with pytest.raises(ShimRestartedError, match=r"died of signal 9 (in no request|after its answer to EXECUTE)"):
+            compute(shim.client)
+    works(shim.client)
 
 
 def test_a_worker_that_dies_in_the_middle_of_a_request(start: Start) -> None:
@@ -154,13 +168,15 @@ def test_a_worker_that_dies_in_the_middle_of_a_request(start: Start) -> None:
     works(shim.client)
 
 
-def test_a_worker_that_dies_while_it_replies_ends_the_session(start: Start) -> None:
+@pytest.mark.parametrize("behind", [b"", frames.encode_header(Kind.ECHO, 2, 0), frames.encode_header(Kind.ECHO, 3, 0, code=2)])
+def test_a_worker_that_dies_while_it_replies_ends_the_session(start: Start, behind: bytes) -> None:
+    """Also where the next request is in the stream already: it does not say that the answer had arrived."""
     shim = start()
     shim.client.hello()
     (worker,) = children(shim.process.pid)
     payload = bytes(8_000_000)  # more than the pipe takes: the worker hangs in its reply
     end = time.monotonic() + 10
-    shim.transport.send([memoryview(frames.encode_header(Kind.ECHO, 1, len(payload))), memoryview(payload)], end)
+    shim.transport.send([memoryview(frames.encode_header(Kind.ECHO, 1, len(payload))), memoryview(payload + behind)], end)
     assert select.select([shim.process.stdout], [], [], 10)[0]
     os.kill(worker, signal.SIGKILL)
     with pytest.raises(EOFError):
