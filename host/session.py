@@ -447,7 +447,8 @@ class Session:
         if self._remote().lost or any(main.tensors[t].shape != value.shape for t, value in values.items()):
             raise _NotTogether
         delegated = [number for number, transfers in enumerate(walk.transfers) if transfers is not None]
-        kept = any(t.slot is not None for moved in walk.transfers if moved for t in (*moved.inputs, *moved.outputs))
+        moved = [transfers for transfers in walk.transfers if transfers is not None]
+        kept = any(t.slot is not None for m in moved for t in m.inputs) or any(t.slot is not None for m in moved for t in m.outputs)
         executor = self._lane()
         executor.begin(0, values)
         stats = RunStats(0)
