@@ -172,8 +172,8 @@ static bool deliver(SnnInstance *instance, bool computed) {
 int snn_instance_run(SnnInstance *instance, const SnnRun *run) {
   bool all = false, enough = false;
   int code = SNN_OK;
-  instance->run = run;
   if (!snn_instance_fits(instance, run->inputs)) code = snn_instance_prepare(instance, run->inputs, true);
+  instance->run = run; /* from here on there is data: not for the steps that were just prepared */
   if (code == SNN_OK) code = bind_inputs(instance, run);
   if (code == SNN_OK) code = bind_known_outputs(instance, &all, &enough);
   /* All shapes are known and a buffer is too small: there is nothing more to learn from computing. */

@@ -39,6 +39,7 @@ from .client import (
     NnapiError,
     OperandType,
 )
+from .variants import VARIANTS
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("NNAPI_TOOLKIT_SHARED", ROOT.parent / "shared"))
@@ -50,7 +51,8 @@ LOOP_TIMEOUT_NS = 50_000_000
 
 @dataclass(frozen=True)
 class Job:
-    """One case in one way of running it. `level`: feature level that the run time is set to, 0 = the newest."""
+    """One case in one way of running it. `level`: feature level that the run time is set to, 0 = the newest; `variant`: of
+    variants.VARIANTS, "" as it stands in the file."""
 
     file: str
     index: int
@@ -59,11 +61,13 @@ class Job:
     mode: str = "sync"
     constants: str = "copied"
     level: int = 0
+    variant: str = ""
 
     @property
     def title(self) -> str:
         file = Path(self.file)
-        return f"{file.parent.name}/{file.stem}:{self.name} [{self.mode}, {self.constants}]"
+        how = [self.mode, self.constants, *([self.variant] if self.variant else [])]
+        return f"{file.parent.name}/{file.stem}:{self.name} [{', '.join(how)}]"
 
 
 @dataclass(frozen=True)
@@ -101,18 +105,22 @@ def jobs(
     modes: Sequence[str] = ("sync",),
     constants: Sequence[str] = ("copied",),
     own_level: bool = False,
+    variant: str = "",
 ) -> Iterator[Job]:
-    """The cases of the files that match, in every mode."""
+    """The cases of the files that match, in every mode; with a variant those that can be put so, but for failing ones."""
     for file in files:
-        for index, case in enumerate(load(str(file))[0]["cases"]):
+        meta, arrays = load(str(file))
+        for index, case in enumerate(meta["cases"]):
             if (op and op not in case["ops"]) or pattern not in case["name"]:
+                continue
+            if variant and (case["expect_failure"] or VARIANTS[variant](case, arrays) is None):
                 continue
             level = max(case["feature_level"], FOLDER_LEVELS[file.parent.name]) if own_level else 0
             for mode in modes:
                 if level and level < {"async": 1, "fenced": 4}.get(mode, 3):
                     continue
                 for kind in constants:
-                    yield Job(str(file), index, case["name"], tuple(case["ops"]), mode, kind, level)
+                    yield Job(str(file), index, case["name"], tuple(case["ops"]), mode, kind, level, variant)
 
 
 # --- one case
@@ -125,6 +133,10 @@ class CaseRun:
         self.api, self.job = api, job
         meta, self.arrays = load(job.file)
         self.case = meta["cases"][job.index]
+        if job.variant:
+            changed = VARIANTS[job.variant](self.case, self.arrays)
+            assert changed is not None
+            self.case, self.arrays = changed
         self.models: list[Model] = []
         self.memories: list[Memory] = []
 
@@ -244,7 +256,7 @@ class CaseRun:
                     return f"output {position} has dimensions {dims}, not {expected.shape}"
             actual = buffer[: expected.size].reshape(expected.shape)
             message = (
-                compare_multinomial(actual, self.arrays[example["inputs"][0]], rule["atol"])
+                compare_multinomial(actual, self.arrays[example["inputs"][-1]], rule["atol"])
                 if rule["rule"] == "multinomial"
                 else compare_values(actual, expected, rule)
             )
@@ -428,6 +440,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("-k", "--pattern", default="", help="only cases whose name contains this")
     parser.add_argument("--modes", default="sync", help="sync,async,fenced,burst")
     parser.add_argument("--constants", default="copied", help="copied,memory")
+    parser.add_argument("--variant", default="", choices=["", *VARIANTS], help="put each case in another way")
     parser.add_argument("--own-level", action="store_true", help="run each case at its own feature level")
     parser.add_argument("--library", type=Path, help="a libneuralnetworks.so; else the one of this tree is built")
     parser.add_argument("--sanitize", action="store_true", help="build with UBSan")
@@ -443,7 +456,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     library = options.library or build_library(options.sanitize)
     work = jobs(
         files, op=options.op, pattern=options.pattern, modes=options.modes.split(","),
-        constants=options.constants.split(","), own_level=options.own_level,
+        constants=options.constants.split(","), own_level=options.own_level, variant=options.variant,
     )  # fmt: skip
     outcomes = []
     for outcome in run_jobs(library, work):

@@ -9,6 +9,7 @@ import pytest
 
 from . import table
 from .cases import SHARED, Worker, case_files, jobs
+from .variants import VARIANTS
 
 
 def files() -> list[Any]:
@@ -52,6 +53,13 @@ def test_sanitized(sanitized_worker: Worker, file: Path) -> None:
 def test_threads(threaded_worker: Worker, file: Path) -> None:
     """Several threads give the same results."""
     run(threaded_worker, file, modes=("sync", "async"))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("file", files())
+def test_variants(worker: Worker, file: Path, variant: str) -> None:
+    """Put in another way, the results are the same."""
+    run(worker, file, variant=variant)
 
 
 def test_the_documented_table_is_of_these_cases() -> None:

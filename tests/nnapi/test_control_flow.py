@@ -81,7 +81,8 @@ class Builder:
             if loop_timeout:
                 self.api.check("Execution_setLoopTimeout", execution.handle, loop_timeout)
             for position, value in enumerate(inputs):
-                execution.input(position, value)
+                spec = OperandType(TENSOR_FLOAT32, value.shape) if value.dtype == np.float32 else None
+                execution.input(position, value, spec)
             buffer = np.zeros(room, np.float32)
             execution.output(0, buffer)
             execution.compute()
@@ -102,12 +103,15 @@ X = np.array([3, 4], np.float32)
 @pytest.mark.parametrize("constant", [False, True])
 @pytest.mark.parametrize("condition", [False, True])
 @pytest.mark.parametrize("declared", [OPEN, OperandType(TENSOR_FLOAT32)])
-def test_branches_of_different_shapes(builder: Builder, constant: bool, condition: bool, declared: OperandType) -> None:
+@pytest.mark.parametrize("given", [FLOATS, OPEN], ids=["known", "open"])
+def test_branches_of_different_shapes(
+    builder: Builder, constant: bool, condition: bool, declared: OperandType, given: OperandType
+) -> None:
     then, otherwise = builder.twice(), builder.binary(MUL, OPEN, np.array([10, 100], np.float32))
     model = builder.model()
     value = np.array([condition])
     flag = model.constant(TRUTH, value) if constant else model.operand(TRUTH)
-    x, out = model.operand(FLOATS), model.operand(declared)
+    x, out = model.operand(given), model.operand(declared)
     model.operation(IF, [flag, builder.refer(model, then), builder.refer(model, otherwise), x], [out])
     builder.interface(model, [x] if constant else [flag, x], out)
     result = builder.execute(model, [X] if constant else [value, X])
@@ -171,10 +175,12 @@ def double(model: Model, x: int) -> int:
     return out
 
 
-def looped(builder: Builder, models: tuple[Model, list[Model]], result: OperandType) -> Model:
+def looped(
+    builder: Builder, models: tuple[Model, list[Model]], result: OperandType, given: OperandType = FLOATS
+) -> Model:
     condition, (body,) = models
     model = builder.model()
-    x, counter, out = model.operand(FLOATS), model.operand(COUNT), model.operand(result)
+    x, counter, out = model.operand(given), model.operand(COUNT), model.operand(result)
     model.operation(WHILE, [builder.refer(model, condition), builder.refer(model, body), x, counter], [out])
     builder.interface(model, [x, counter], out)
     return model
@@ -189,8 +195,10 @@ def test_loop_with_state(builder: Builder, rounds: int) -> None:
 
 @pytest.mark.parametrize("rounds", [0, 1, 2, 4])
 @pytest.mark.parametrize("declared", [OPEN, OperandType(TENSOR_FLOAT32)])
-def test_loop_that_grows(builder: Builder, rounds: int, declared: OperandType) -> None:
-    model = looped(builder, loop(builder, OPEN, double, rounds), declared)
+@pytest.mark.parametrize("given", [FLOATS, OPEN, OperandType(TENSOR_FLOAT32)], ids=["known", "open", "no rank"])
+def test_loop_that_grows(builder: Builder, rounds: int, declared: OperandType, given: OperandType) -> None:
+    """Also where the model's own inputs get their shapes with the execution: its steps are prepared before there is data."""
+    model = looped(builder, loop(builder, OPEN, double, rounds), declared, given)
     np.testing.assert_array_equal(builder.execute(model, [X, np.zeros(1, np.int32)]), np.tile(X, 2**rounds))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from ..client import MODEL, Array, OperandType
 from .build import NONE, SUM, Builder, Graph, Node, Quantisation, Value, makes
 
-ADD, SUB, MUL, LESS = 0, 36, 18, 58
+ADD, CONCATENATION, SUB, MUL, LESS = 0, 2, 36, 18, 58
 
 
 class Inner:
@@ -28,6 +28,7 @@ class Inner:
         return value
 
     def binary(self, code: int, x: Value, y: Value, kind: str) -> Value:
+        """Of x's shape; the scalar that some take, 0, is no activation or the first axis."""
         out = self.value(kind, x.dims, "node")
         inputs = [x.index, y.index] + ([] if code == LESS else [self.value("i32", (), "scalar", 0, code=1).index])
         self.graph.nodes.append(Node("", code, inputs, [out.index], None, [], SUM))
@@ -58,22 +59,23 @@ def if_(b: Builder) -> None:
 
 @makes("WHILE")
 def while_(b: Builder) -> None:
-    """while count < limit: count += 1; sum += step"""
+    """while count < limit: count += 1; sum += step, or step is put behind it: then the shape depends on a value"""
     total = b.pick(["f32"], rank=(1, 2, 3, 4))
     step = b.pick(["f32"], dims=total.dims)
-    limit, start = b.whole(0, 5), b.whole(0, 2)
+    limit, start, grows = b.whole(0, 5), b.whole(0, 2), b.flip(0.4)
     count = b.given("i32", np.array([start]))
     condition, body = Inner(), Inner()
-    shape: list[tuple[str, tuple[int, ...]]] = [("i32", (1,)), ("f32", total.dims), ("f32", total.dims)]
+    inside = tuple(0 for _ in total.dims) if grows else total.dims
+    shape: list[tuple[str, tuple[int, ...]]] = [("i32", (1,)), ("f32", inside), ("f32", total.dims)]
     places = [condition.value(kind, dims, "input") for kind, dims in shape]
     condition.binary(LESS, places[0], condition.value("i32", (1,), "constant", [limit]), "b8")
     places = [body.value(kind, dims, "input") for kind, dims in shape]
     body.binary(ADD, places[0], body.value("i32", (1,), "constant", [1]), "i32")
-    body.binary(ADD, places[1], places[2], "f32")
+    body.binary(CONCATENATION if grows else ADD, places[1], places[2], "f32")
 
     def reference(c: Any, p: Any, s: Any) -> Any:
         rounds = max(0, limit - int(c[0]))
-        return c + rounds, p + rounds * s
+        return c + rounds, np.concatenate([p, *[s] * rounds]) if grows else p + rounds * s
 
     outputs: list[tuple[str, Quantisation]] = [("i32", NONE), ("f32", NONE)]
     models = [model(b, condition), model(b, body)]
