@@ -87,6 +87,10 @@ def with_remedy(node: Node, target: Target, reason: Reason) -> Reason:
         if helping:
             return replace(reason, lifted_by=f"feature level {candidate.feature_level} and {helping}")
     own = reason.lifted_by or ""
+    if reason.rule == "feature-level" and higher:
+        last = decide(node, replace(higher[-1], rewrites=ALL)).reason  # what is in the way at every level
+        assert last is not None
+        return last
     if own.startswith(("feature level", "rewrite")):
         return replace(reason, lifted_by=None)  # it lifts this rule, but not the refusal
     return reason

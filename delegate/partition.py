@@ -16,6 +16,7 @@ from nnapi_toolkit.delegate.graph import Graph, Subgraph
 from nnapi_toolkit.delegate.nnapi import operation_name
 from nnapi_toolkit.delegate.program import LoweredProgram, ProgramBuilder, SideFile, lower_partition
 from nnapi_toolkit.delegate.reason import Reason
+from nnapi_toolkit.delegate.remedies import complete
 from nnapi_toolkit.delegate.rewrites import ALL, DEFAULT
 from nnapi_toolkit.delegate.rewrites.folding import CONSTANT_FOLDING, FoldedGraph
 from nnapi_toolkit.delegate.selection import NodeSelection
@@ -199,10 +200,12 @@ class Plan:
     def reason(self, verdict: Verdict) -> Reason | None:
         """Why the device's NNAPI does not run a node, with what would lift it."""
         reason = verdict.refusal
-        if reason is None or self.target is None or self.options.strategy == "tflite" or reason.rule in _CHOICES:
-            return reason
-        node = self.view.nodes(verdict.subgraph)[verdict.index]
-        return with_remedy(node, self.lowering_target, reason)
+        if reason is None:
+            return None
+        if self.target is not None and self.options.strategy != "tflite" and reason.rule not in _CHOICES:
+            node = self.view.nodes(verdict.subgraph)[verdict.index]
+            reason = with_remedy(node, self.lowering_target, reason)
+        return complete(reason, verdict.op)
 
     @cached_property
     def _summary(self) -> dict[str, Any]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 
 import pytest
 from nnapi_toolkit.delegate.cost import macs
-from nnapi_toolkit.delegate.decide import decide
+from nnapi_toolkit.delegate.decide import decide, with_remedy
 from nnapi_toolkit.delegate.errors import ModelError
 from nnapi_toolkit.delegate.graph import Graph, Node
 from nnapi_toolkit.delegate.ops import rule_of
 from nnapi_toolkit.delegate.partition import Plan, PlanOptions, make_plan
 from nnapi_toolkit.delegate.reason import Reason
+from nnapi_toolkit.delegate.remedies import complete
 from nnapi_toolkit.delegate.rewrites import DEFAULT
 from nnapi_toolkit.delegate.target import FEATURE_LEVELS, Target
 
@@ -50,7 +52,14 @@ def _unnamed(case: OperatorCase, name: str) -> list[str]:
     except LiteRTError:
         return []
     found = refusals(node)
+    for level, reason in found.items():
+        _check_text(str(complete(with_remedy(node, TARGETS[level - 1], reason), case.op)), case.op)
     return [f"{name}@{level}: {r}" for level, r in found.items() if gap_of(case.op, r.rule, str(r)) is None]
+
+
+def _check_text(text: str, op: str) -> None:
+    """Rule, operator, operand, actual and wanted value, and what would lift the refusal."""
+    assert re.fullmatch(r"[a-z0-9-]+: .+ is .+, must be .+; lifted by .+", text) and re.search(rf"\b{op}\b", text), text
 
 
 BY_OPERATOR: dict[str, list[OperatorCase]] = defaultdict(list)

@@ -15,6 +15,7 @@ from nnapi_toolkit.delegate.nnapi import OPERATIONS
 from nnapi_toolkit.delegate.ops import CUSTOM_RULES, RULES, rule_of
 from nnapi_toolkit.delegate.ops.base import INT8_AS_UINT8
 from nnapi_toolkit.delegate.partition import PlanOptions, make_plan
+from nnapi_toolkit.delegate.remedies import complete
 from nnapi_toolkit.delegate.rewrites import ALL, DEFAULT
 from nnapi_toolkit.delegate.target import FEATURE_LEVELS, Target
 from nnapi_toolkit.schema.enums import BuiltinOperator
@@ -246,8 +247,9 @@ def test_reasons_are_complete_and_their_remedies_work(case: OperatorCase) -> Non
             if found is None:
                 continue
             reason = with_remedy(node, target, found)
-            text = str(reason)
+            text = str(complete(reason, case.op))
             assert reason.rule and reason.operand and reason.actual and reason.required
+            assert case.op in text and "; lifted by " in text and text.count("\n") == 0
             assert reason.rule in text and reason.operand in text and reason.actual in text and reason.required in text
             words = re.fullmatch(r"(?:feature level (\d))?(?: and )?(?:rewrites? (.+))?", reason.lifted_by or "")
             if words is None or not any(words.groups()):
