@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ DEVICE = click.option(
     default="auto",
     show_default=True,
     metavar="SPEC",
-    help="auto, local, cpu, virtual[:ABI][,fl=N][,refuse=OP+OP][,refuse-every=N], or an adb serial.",
+    help="auto, local, cpu, virtual[:ABI][,fl=N][,refuse=OP+OP][,refuse-every=N], abi:ABI, or an adb serial.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of tables.")
 
@@ -252,6 +253,42 @@ def _complain(arguments: Sequence[str], kind: str, message: str, failure: Any = 
     click.echo(f"nnapi: {message}", err=True)
 
 
+#: How the progress of pushes begins (see `device.store`); it counts bytes.
+PUSHING = "pushing "
+
+
+def rate_text(bytes_per_second: float) -> str:
+    """`12.3 MiB/s`."""
+    from nnapi_toolkit.report import size
+
+    return f"{size(bytes_per_second)}/s"
+
+
+class PushRate:
+    """Passes progress on, and measures how fast bytes went while files were pushed."""
+
+    def __init__(self, inner: Callable[[str, int, int], None] | None) -> None:
+        """`inner` is told of everything; None: nobody."""
+        self._inner = inner
+        self._began = self._ended = 0.0
+        self._done = 0
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """See `nnapi_toolkit.device.Progress`."""
+        if what.startswith(PUSHING):
+            self._ended = time.monotonic()
+            self._began = self._began or self._ended
+            self._done = max(self._done, done)
+        if self._inner is not None:
+            self._inner(what, done, total)
+
+    @property
+    def bytes_per_second(self) -> float | None:
+        """None where nothing was pushed, or too little to tell."""
+        seconds = self._ended - self._began
+        return self._done / seconds if seconds > 0 else None
+
+
 @contextmanager
 def push_progress(enabled: bool) -> Iterator[Callable[[str, int, int], None] | None]:
     """A progress bar for pushes and compilations, on a terminal only."""
@@ -259,12 +296,21 @@ def push_progress(enabled: bool) -> Iterator[Callable[[str, int, int], None] | N
         yield None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """Bytes a second; nothing for what is counted in steps."""
+
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(rate_text(speed) if speed and task.description.startswith(PUSHING) else "")
 
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:.0f}%"),
+        Rate(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from nnapi_toolkit.cli.common import DEVICE, JSON, emit, push_progress
+from nnapi_toolkit.cli.common import DEVICE, JSON, PushRate, emit, push_progress, rate_text
 from nnapi_toolkit.cli.targets import adb_options, adb_server
 
 
@@ -94,7 +94,9 @@ def _print_devices(rows: list[dict[str, Any]]) -> None:
     if not rows:
         console.print("no phone or emulator is attached; `--device virtual` needs none, `nnapi doctor` helps with one")
         return
-    out = table("", "serial", "state", "model", "Android", ">API", "ABIs", ">NNAPI level", "accelerators")
+    out = table("", "serial", "state", "model", "Android", ">API", "ABIs", ">NNAPI", "accelerators")
+    for column in out.columns[:2]:
+        column.no_wrap = True
     for row in rows:
         names = ", ".join(f"{a['name']} ({a['type']})" for a in row.get("accelerators", ()))
         out.add_row(
@@ -128,21 +130,22 @@ def push(model: Path | None, device: str, adb_host: str | None, adb_port: int | 
     graph = None if model is None else Graph.open(model)
     begin = time.monotonic()
     sha256 = "" if graph is None else graph.sha256
-    with (
-        push_progress(not as_json) as progress,
-        open_device(device, adb_server(adb_host, adb_port)) as opened,
-        opened.start(model, sha256, progress=progress) as session,
-    ):
-        document = {
-            "device": session.name,
-            "model": None if model is None else str(model),
-            "pushed_bytes": session.pushed_bytes,
-            "seconds": time.monotonic() - begin,
-        }
+    with push_progress(not as_json) as progress, open_device(device, adb_server(adb_host, adb_port)) as opened:
+        rate = PushRate(progress)
+        with opened.start(model, sha256, progress=rate) as session:
+            document = {
+                "device": session.name,
+                "model": None if model is None else str(model),
+                "pushed_bytes": session.pushed_bytes,
+                "seconds": time.monotonic() - begin,
+                "bytes_per_second": rate.bytes_per_second,
+            }
     if as_json:
         emit(document)
     else:
-        click.echo(f"{document['device']}: {document['pushed_bytes']} bytes pushed in {document['seconds']:.1f} s")
+        speed = rate.bytes_per_second
+        at = f", at {rate_text(speed)}" if speed is not None else ""
+        click.echo(f"{document['device']}: {document['pushed_bytes']} bytes pushed in {document['seconds']:.1f} s{at}")
     return 0
 
 

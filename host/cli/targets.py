@@ -22,7 +22,7 @@ DEVICE_OR_ALL = click.option(
     default="auto",
     show_default=True,
     metavar="SPEC",
-    help="auto, local, cpu, virtual[:ABI][,fl=N][,refuse=OP+OP][,refuse-every=N], an adb serial, or all.",
+    help="auto, local, cpu, virtual[:ABI][,fl=N][,refuse=OP+OP][,refuse-every=N], abi:ABI, an adb serial, or all.",
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from nnapi_toolkit.errors import AdbServerError, DeviceError, UsageError
+from nnapi_toolkit.errors import AdbServerError, DeviceError, DeviceNotFoundError, UsageError
 
 from .adb import AdbDevice, device_info, environment_serial
 from .adbclient import AdbServer, start_server, usb_phone_attached
@@ -19,7 +19,8 @@ def open_device(spec: str = "auto", server: AdbServer | None = None, progress: P
 
     Args:
         spec: `auto` (the one phone attached, else a virtual device), `local` or `virtual[:ABI]` with settings, an adb
-            serial, an address HOST:PORT (connected to if need be), or `transport_id:N` of `adb devices -l`.
+            serial, an address HOST:PORT (connected to if need be), `transport_id:N` of `adb devices -l`, or `abi:ABI` (the one
+            phone attached that has it).
         server: The adb server to ask; the environment's, else 127.0.0.1:5037.
         progress: Told of builds.
 
@@ -35,10 +36,10 @@ def open_device(spec: str = "auto", server: AdbServer | None = None, progress: P
     if wanted.kind == "virtual":
         return open_virtual(wanted.config(), progress)
     server = server or AdbServer()
-    if wanted.kind == "serial":
+    if wanted.kind in ("serial", "abi"):
         if not server.running():
             start_server(server)
-        return _open_serial(server, wanted.serial)
+        return _open_serial(server, wanted.serial) if wanted.kind == "serial" else _open_abi(server, wanted.abi)
     return _open_any(server, progress)
 
 
@@ -51,6 +52,19 @@ def _open_serial(server: AdbServer, serial: str) -> Device:
         if states.get(serial, "offline") == "offline":
             server.connect_device(serial)
     return AdbDevice(server, server.choose(serial), by_number=serial.startswith("transport_id:"))
+
+
+def _open_abi(server: AdbServer, abi: str) -> Device:
+    """The one usable phone whose list of ABIs holds this one."""
+    known = list_devices(server)
+    found = [info for info in known if abi in info.abis and info.state == "device"]
+    if len(found) == 1:
+        return AdbDevice(server, server.choose(found[0].serial))
+    shown = ", ".join(f"{info.serial} ({'/'.join(info.abis) or info.state})" for info in found or known) or "none"
+    raise DeviceNotFoundError(
+        f"{len(found) or 'no'} devices of ABI {abi} are at the {server.address} adb server: {shown}",
+        advice="Choose one: --device SERIAL" if found else f"Plug one in, or use --device virtual:{abi}",
+    )
 
 
 def _open_any(server: AdbServer, progress: Progress | None) -> Device:

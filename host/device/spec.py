@@ -12,7 +12,7 @@ from nnapi_toolkit.errors import UsageError
 from .virtual.config import ABIS, VirtualConfig, host_abi
 
 SYNTAX = (
-    "auto, cpu, local[SETTINGS], virtual[:ABI][SETTINGS] or an adb serial, "
+    "auto, cpu, local[SETTINGS], virtual[:ABI][SETTINGS], abi:ABI or an adb serial, "
     "where SETTINGS are ,fl=N ,refuse=OP+OP ,refuse-every=N ,faults=... and, for virtual, ,cpu=NAME ,sysroot=DIR"
 )
 
@@ -24,9 +24,9 @@ class DeviceSpec:
     """A specification, read.
 
     Attributes:
-        kind: `auto`, `local`, `cpu`, `virtual` or `serial`.
+        kind: `auto`, `local`, `cpu`, `virtual`, `abi` or `serial`.
         serial: For `serial`.
-        abi: For `virtual`: the ABI that it plays.
+        abi: For `virtual`: the ABI that it plays. For `abi`: the one that the phone must have.
         feature_level, refuse, refuse_every, faults: Settings of software NNAPI, for `local` and `virtual`.
         cpu: For `virtual` of another ABI: the processor that its emulator plays, by qemu's name.
         sysroot: For `virtual`: directory with a real Android `/system` to run Android's own programs with.
@@ -60,14 +60,16 @@ def parse_spec(text: str) -> DeviceSpec:
     """
     if text in ("auto", "cpu"):
         return DeviceSpec(text)
+    if text.startswith("abi:"):
+        return DeviceSpec("abi", abi=_abi(text, text.removeprefix("abi:")))
     head, *settings = text.split(",")
     kind, colon, abi = head.partition(":")
     if kind not in ("local", "virtual") or (kind == "local" and colon):
         if not text or text != text.strip() or kind == "local":
             raise UsageError(f"'{text}' is no device: write {SYNTAX}")
         return DeviceSpec("serial", serial=text)
-    if colon and abi not in ABIS:
-        raise UsageError(f"'{abi}' in '{text}' is no ABI: choose one of {', '.join(ABIS)}")
+    if colon:
+        _abi(text, abi)
     values = _settings(text, settings)
     for key in ("cpu", "sysroot"):
         if key in values and kind != "virtual":
@@ -82,6 +84,12 @@ def parse_spec(text: str) -> DeviceSpec:
         cpu=values.get("cpu", ""),
         sysroot=values.get("sysroot", ""),
     )
+
+
+def _abi(text: str, abi: str) -> str:
+    if abi not in ABIS:
+        raise UsageError(f"'{abi}' in '{text}' is no ABI: choose one of {', '.join(ABIS)}")
+    return abi
 
 
 def _settings(text: str, settings: list[str]) -> Mapping[str, str]:

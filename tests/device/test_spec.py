@@ -13,6 +13,7 @@ def test_words() -> None:
     assert parse_spec("cpu").kind == "cpu"
     assert parse_spec("local").kind == "local"
     assert (parse_spec("virtual").kind, parse_spec("virtual").abi) == ("virtual", host_abi())
+    assert (parse_spec("abi:arm64-v8a").kind, parse_spec("abi:arm64-v8a").abi) == ("abi", "arm64-v8a")
     for serial in ("emulator-5554", "127.0.0.1:5555", "R58M12", "adb-0A._adb-tls-connect._tcp"):
         assert (parse_spec(serial).kind, parse_spec(serial).serial) == ("serial", serial)
 
@@ -35,7 +36,7 @@ def test_settings() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("virtual:mips", "mips.*x86_64"), ("virtual:", "no ABI"), ("virtual,fl=9", "1 to 8"), ("virtual,fl=0", "1 to 8"),
+        ("virtual:mips", "mips.*x86_64"), ("abi:mips", "mips.*x86_64"), ("abi:", "no ABI"), ("virtual:", "no ABI"), ("virtual,fl=9", "1 to 8"), ("virtual,fl=0", "1 to 8"),
         ("virtual,fl=three", "1 to 8"), ("virtual,fl", "no setting"), ("virtual,level=3", "no setting"),
         ("virtual,refuse=AVERAGE_POOL", "AVERAGE_POOL_2D"), ("virtual,fl=1,fl=2", "twice"), ("local:x86_64", "no device"),
         ("local,refuse-every=0", "refuse-every"), ("", "no device"), (" auto", "no device"), ("virtual,", "no setting"),

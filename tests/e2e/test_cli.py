@@ -195,3 +195,21 @@ def test_sizes(text: str, size: int) -> None:
 @pytest.mark.parametrize("text", ["0", "-1", "1T", "1.5M", ""])
 def test_sizes_that_are_none(capsys: pytest.CaptureFixture[str], text: str) -> None:
     assert nnapi(capsys, "clean", "--device", "local", f"--keep={text}", "--json")[0] == 2
+
+
+def test_push_tells_how_fast(
+    capsys: pytest.CaptureFixture[str], small_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nnapi_toolkit.device import open_virtual
+
+    with open_virtual() as phone:
+        monkeypatch.setenv("ADB_SERVER_SOCKET", f"localfilesystem:{phone.phone.adb_socket}")
+        first = document(capsys, "push", small_model, "--device", phone.serial)
+        assert first["pushed_bytes"] > small_model.stat().st_size
+        assert first["bytes_per_second"] > 1000
+        second = document(capsys, "push", small_model, "--device", phone.serial)
+        assert second["pushed_bytes"] <= first["pushed_bytes"] / 100
+        assert second["bytes_per_second"] is None
+        assert nnapi(capsys, "clean", "--device", phone.serial)[0] == 0
+        code, out = nnapi(capsys, "push", small_model, "--device", phone.serial)
+        assert code == 0 and " bytes pushed in " in out and out.strip().endswith("iB/s")

@@ -117,6 +117,37 @@ def test_one_of_several_must_be_named(
     assert "nonesuch" in json.loads(out)["error"]["message"]
 
 
+def test_partition_asks_the_device_of_the_environments_server(
+    phones: list[str], small_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = nnapi(capsys, "partition", small_model, "--device", phones[1], "--json")
+    assert (code, json.loads(out)["feature_level"]) == (0, 3)
+    code, _, err = nnapi(capsys, "partition", small_model, "--adb-port", 5037)
+    assert code == 2 and "--device" in err
+
+
+def test_by_abi(phones: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One phone of an ABI is found by it; several and none are errors that list what there is."""
+    from nnapi_toolkit.device import AdbServer, Address, open_device
+    from nnapi_toolkit.device.virtual.config import host_abi
+    from nnapi_toolkit.errors import DeviceNotFoundError
+
+    server = AdbServer(Address.default(None, None))
+    other = launch(VirtualConfig(abi="armeabi-v7a"))
+    try:
+        server.connect_device(other.serial)
+        with open_device("abi:armeabi-v7a", server) as device:
+            assert device.info().serial == other.serial
+        with pytest.raises(DeviceNotFoundError, match=f"3 devices of ABI {host_abi()}.*--device SERIAL") as caught:
+            open_device(f"abi:{host_abi()}", server)
+        assert all(serial in str(caught.value) for serial in phones) and other.serial not in str(caught.value)
+        server.disconnect_device(other.serial)
+    finally:
+        other.close()
+    with pytest.raises(DeviceNotFoundError, match=r"no devices of ABI armeabi-v7a.*virtual:armeabi-v7a"):
+        open_device("abi:armeabi-v7a", server)
+
+
 def test_no_device_at_all(small_model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     with open_virtual() as device:
         device.server.disconnect_device(device.serial)
@@ -129,7 +160,7 @@ def test_no_device_at_all(small_model: Path, capsys: pytest.CaptureFixture[str],
 def test_adb_host_and_port(small_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Not this machine's usual address, so that no server is started for it."""
     where = ("--adb-host", "127.0.0.2", "--adb-port", 1)
-    for command in ("run", "verify", "bench"):
+    for command in ("run", "verify", "bench", "partition"):
         code, out, _ = nnapi(capsys, command, small_model, "--device", "x", *where, "--json")
         assert code == 1
         error = json.loads(out)["error"]
@@ -170,6 +201,9 @@ def test_the_adb_server_of_another_machine(
         code, out, _ = nnapi(capsys, "run", small_model, "--device", device.serial, *where, "--json")
         assert code == 0
         assert json.loads(out)["device"] == device.serial
+        code, out, _ = nnapi(capsys, "partition", small_model, "--device", device.serial, *where, "--json")
+        assert code == 0
+        assert json.loads(out)["feature_level"] == 8
         listener.close()
 
 
