@@ -180,6 +180,9 @@ def _rule(case: Case) -> None:
     name = case.node.operator.name
     case.need(case.level < 3, "feature-level", "the operator", f"for feature level {case.level}", "for one below 3")
     case.typed(x, TensorType.INT8)
+    q = weights.tensor.quantization
+    distinct = len(set(q.scale)) if q is not None else 0
+    case.need(distinct <= MOST, "per-channel-quantization", weights, f"{distinct} scales", f"at most {MOST}")
     case.operation(name, x)
     case.operation("CONCATENATION", out)
     case.ranks(weights, 4, 4, name)
