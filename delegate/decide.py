@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 
 _HIGHEST = max(FEATURE_LEVELS)
+#: Rewrites that are not for single operators.
+_FOR_ALL = ALL - {rewrite.name for rewrites in BY_OPERATOR.values() for rewrite in rewrites}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +81,19 @@ def with_remedy(node: Node, target: Target, reason: Reason) -> Reason:
     if helping:
         return replace(reason, lifted_by=helping)
     higher = [replace(target, feature_level=level, api_level=0) for level in range(target.feature_level + 1, _HIGHEST + 1)]
-    for candidate in higher:
-        if decide(node, candidate).reason is None:
-            return replace(reason, lifted_by=f"feature level {candidate.feature_level}")
-    for candidate in higher:
-        helping = _rewrites_for(node, candidate)
-        if helping:
-            return replace(reason, lifted_by=f"feature level {candidate.feature_level} and {helping}")
+    # A higher level never takes less: where the highest says no, all do, and its reason is what is in the way.
+    last = decide(node, replace(higher[-1], rewrites=ALL)).reason if higher else reason
+    if last is None:
+        for candidate in higher:
+            if decide(node, candidate).reason is None:
+                return replace(reason, lifted_by=f"feature level {candidate.feature_level}")
+        for candidate in higher:
+            helping = _rewrites_for(node, candidate)
+            if helping:
+                return replace(reason, lifted_by=f"feature level {candidate.feature_level} and {helping}")
+    elif reason.rule == "feature-level":
+        reason = last
     own = reason.lifted_by or ""
-    if reason.rule == "feature-level" and higher:
-        last = decide(node, replace(higher[-1], rewrites=ALL)).reason  # what is in the way at every level
-        assert last is not None
-        return last
     if own.startswith(("feature level", "rewrite")):
         return replace(reason, lifted_by=None)  # it lifts this rule, but not the refusal
     return reason
@@ -100,7 +103,8 @@ def _rewrites_for(node: Node, target: Target) -> str:
     """Rewrites that are not in use and together make the node acceptable, none of them idle; empty without any."""
     if decide(node, replace(target, rewrites=ALL)).reason is not None:
         return ""
-    needed = set(ALL - target.rewrites)
+    own = {rewrite.name for rewrite in BY_OPERATOR.get(node.operator.name, ())}
+    needed = (own | _FOR_ALL) - target.rewrites
     for name in sorted(needed):
         fewer = replace(target, rewrites=target.rewrites | (needed - {name}))
         if decide(node, fewer).reason is None:

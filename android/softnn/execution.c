@@ -58,9 +58,9 @@ static const SnnTensor *declared_type(const ANeuralNetworksExecution *execution,
   return &model->operands[output ? model->outputs[index] : model->inputs[index]].t;
 }
 
-/* Finds the binding and merges the declared type with the given one. */
+/* Finds the binding and merges the declared type with the given one. The type of an input with bytes must leave nothing open. */
 static int open_binding(ANeuralNetworksExecution *execution, bool output, int32_t index, const ANeuralNetworksOperandType *type,
-                        SnnBinding **binding, SnnTensor *merged) {
+                        bool omitted, SnnBinding **binding, SnnTensor *merged) {
   const char *call = output ? "setOutput" : "setInput", *what = output ? "output" : "input";
   int code = snn_execution_check_open(execution, call);
   if (code != 0) return code;
@@ -76,7 +76,7 @@ static int open_binding(ANeuralNetworksExecution *execution, bool output, int32_
   SnnTensor given;
   code = snn_read_type(type, model->level, &given);
   if (code != 0) return code;
-  if (!output && !snn_fully_specified(&given)) {
+  if (!output && !omitted && !snn_fully_specified(&given)) {
     return BAD_DATA("Execution_%s: the type of %s %d leaves dimensions open", call, what, (int)index);
   }
   if (given.type != merged->type) {
@@ -115,7 +115,7 @@ int snn_execution_bind(ANeuralNetworksExecution *execution, bool output, int32_t
                        void *buffer, size_t length) {
   SnnBinding *binding;
   SnnTensor merged;
-  int code = open_binding(execution, output, index, type, &binding, &merged);
+  int code = open_binding(execution, output, index, type, buffer == NULL, &binding, &merged);
   if (code != 0) return code;
   if (buffer == NULL) {
     if (length != 0) return BAD_DATA("%s %d: NULL with length %zu", output ? "output" : "input", (int)index, length);
@@ -134,7 +134,7 @@ int snn_execution_bind_memory(ANeuralNetworksExecution *execution, bool output, 
   SnnBinding *binding;
   SnnTensor merged;
   bool whole;
-  int code = open_binding(execution, output, index, type, &binding, &merged);
+  int code = open_binding(execution, output, index, type, false, &binding, &merged);
   if (code == 0) {
     code = snn_memory_check_role(memory, execution->compilation, output, (uint32_t)index, offset, length, &whole);
   }

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -158,13 +159,13 @@ def _runs(case: Case) -> list[_Run]:
         f"at most {MOST}",
     )
     (input_scale, _), (output_scale, zero_point) = case.scaled(x), case.scaled(out)
-    largest = np.abs(_filter(case).astype(np.int64)).reshape(len(scales), -1).sum(axis=1) * 255
+    case.constant(weights)
+    largest = 255 * 128 * (prod(weights.shape) // len(scales))
     if bias is not None:
-        largest += np.abs(case.constant(bias).astype(np.int64)).reshape(-1)
+        largest += int(np.abs(case.constant(bias).astype(np.int64)).max())
+    bound = 1 << largest.bit_length()  # a power of two, so that what is found serves other layers, too
     runs = []
     for first, end in bounds:
-        # A power of two, so that channels share what is found for another.
-        bound = 1 << int(largest[first:end].max()).bit_length()
         scale = exact_scale(input_scale, scales[first], output_scale, zero_point, bound)
         if scale is None:
             wanted = "of a scale beside which some uint8 scale rounds all sums like the int8 form"
@@ -180,6 +181,9 @@ def _rule(case: Case) -> None:
     name = case.node.operator.name
     case.need(case.level < 3, "feature-level", "the operator", f"for feature level {case.level}", "for one below 3")
     case.typed(x, TensorType.INT8)
+    q = weights.tensor.quantization
+    distinct = len(set(q.scale)) if q is not None else 0
+    case.need(distinct <= MOST, "per-channel-quantization", weights, f"{distinct} scales", f"at most {MOST}")
     case.operation(name, x)
     case.operation("CONCATENATION", out)
     case.ranks(weights, 4, 4, name)

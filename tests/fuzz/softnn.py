@@ -25,6 +25,7 @@ import numpy as np
 
 from tests.nnapi.cases import CASES, case_files, load
 from tests.nnapi.client import DTYPES, SCALARS
+from tests.nnapi.variants import VARIANTS
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = "tests/fuzz/fuzz_softnn_api.c"
@@ -138,15 +139,26 @@ def add_execution(program: Program, model: dict[str, Any], example: dict[str, An
         program.put("BHH", 0, size, 0)
 
 
+def forms(case: dict[str, Any], arrays: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """A case as it is, and (once, not for each lifetime of its operands) with shapes that come late and as a referenced model."""
+    yield case, arrays
+    if not case["lifetime_variation"] and not case["expect_failure"]:
+        for name in ("rank", "branch"):
+            changed = VARIANTS[name](case, arrays)
+            if changed is not None:
+                yield changed
+
+
 def corpus(root: Path = CASES) -> Iterator[bytes]:
     """Programs of all cases that fit."""
     for file in case_files(root):
         meta, arrays = load(str(file))
         for case in meta["cases"]:
-            try:
-                yield program_of(case, arrays)
-            except (TooLarge, struct.error):
-                continue
+            for form in forms(case, arrays):
+                try:
+                    yield program_of(*form)
+                except (TooLarge, struct.error):
+                    continue
 
 
 def write_corpus(folder: Path) -> int:

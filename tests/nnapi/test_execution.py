@@ -39,7 +39,7 @@ from .client import (
 from .world import ADD, World, worlds
 
 ROOT = Path(__file__).resolve().parents[2]
-MUL, RESHAPE = 18, 22
+MUL, RESHAPE, TRANSPOSE = 18, 22, 37
 
 
 @pytest.fixture
@@ -152,6 +152,48 @@ def test_an_output_that_is_not_wanted(world: World) -> None:
     execution.output(0, None)
     execution.compute()
     assert execution.dims(0) == (2,)
+
+
+@pytest.mark.parametrize(
+    "type_", [None, OperandType(TENSOR_INT32, (2,)), OperandType(TENSOR_INT32, (0,)), OperandType(TENSOR_INT32)]
+)
+def test_an_input_omitted_by_the_execution(world: World, type_: OperandType | None) -> None:
+    """TRANSPOSE without a permutation reverses. The type of what is omitted may leave everything open; it must fit, though."""
+    model = world.own(Model(world.api))
+    x, permutation, out = (
+        model.operand(floats(2, 3)),
+        model.operand(OperandType(TENSOR_INT32, (0,))),
+        model.operand(floats()),
+    )
+    model.operation(TRANSPOSE, [x, permutation], [out])
+    model.identify([x, permutation], [out])
+    model.finish()
+    compilation = world.own(Compilation(model))
+    for round_ in range(2):
+        execution = world.own(Execution(compilation))
+        values = np.arange(6, dtype=np.float32).reshape(2, 3)
+        result = np.zeros(6, np.float32)
+        execution.input(0, values)
+        execution.output(0, result)
+        set_input = world.api.Execution_setInput
+        wrong = world.type(OperandType(TENSOR_FLOAT32, (2,)))
+        assert set_input(execution.handle, 1, wrong, None, 0) == BAD_DATA
+        given = np.array([0, 1], np.int32)
+        if round_ == 0:
+            assert (
+                set_input(execution.handle, 1, world.type(OperandType(TENSOR_INT32, (0,))), address(given), 8)
+                == BAD_DATA
+            )
+            execution.input(1, None, type_)
+        else:
+            execution.input(1, given, OperandType(TENSOR_INT32, (2,)))
+        execution.compute()
+        np.testing.assert_array_equal(result, (values.T if round_ == 0 else values).ravel())
+    refused = world.own(Execution(world.compilation))  # ADD needs both
+    refused.input(0, np.ones(2, np.float32))
+    refused.input(1, None)
+    refused.output(0, np.zeros(2, np.float32))
+    assert world.result("Execution_compute", refused.handle) == OP_FAILED
 
 
 # --- plans ------------------------------------------------------------------------------------------------------------
