@@ -373,11 +373,9 @@ def _part(plan: Plan, nodes: Sequence[int]) -> Partition:
     read = {t for n in nodes for t in subgraph.operators[n].inputs if t >= 0}
     inputs = sorted(t for t in read - made if not tensors[t].is_constant)
     shown = set(subgraph.outputs)
-    outputs = sorted(
-        t
-        for t in made
-        if not tensors[t].is_constant
-        and (t in shown or not subgraph.consumers(t) or any(u.index not in inside for u in subgraph.consumers(t)))
-    )
+    given = sorted(t for t in made if not tensors[t].is_constant)
+    needed = [t for t in given if t in shown or any(u.index not in inside for u in subgraph.consumers(t))]
+    # Of an operator with results that nobody reads NNAPI may not even give them (working memory of LSTM).
+    outputs = needed or [t for t in given if not subgraph.consumers(t)]
     home = next(p for p in plan.partitions if p.subgraph == 0 and nodes[0] in p.nodes)
     return Partition(_TRIAL, 0, tuple(nodes), tuple(inputs), tuple(outputs), home.target)
