@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -83,12 +84,12 @@ def curve(counts: tuple[int, ...] = (100, 1_000, 10_000, 20_000), rounds: int = 
         data = chain(count)
         opened, planned = [], []
         for _ in range(rounds):
-            start = time.perf_counter()
+            start = time.process_time()
             graph = Graph.from_bytes(data)
-            middle = time.perf_counter()
+            middle = time.process_time()
             make_plan(graph, Target(4)).to_json("model")
             opened.append(middle - start)
-            planned.append(time.perf_counter() - middle)
+            planned.append(time.process_time() - middle)
         best = min(planned)
         rows.append(
             [
@@ -147,8 +148,8 @@ for bit, and float results that differ by rounding only.
 
 ## Planning time
 
-Chains of operators of which every third has no NNAPI form, feature level 4, best of {rounds} rounds. The last column stays level
-where the time grows as n log n.
+Chains of operators of which every third has no NNAPI form, feature level 4, best of {rounds} rounds, in CPU time. The last column
+stays level where the time grows as n log n. Measured on {os.cpu_count()} cores with a load of {os.getloadavg()[0]:.1f} before.
 
 {table(["operators", "open, ms", "plan and reasons, ms", "ns per n log2 n"], curve(rounds=rounds))}
 """
