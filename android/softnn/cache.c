@@ -86,7 +86,9 @@ static uint64_t hash_model(uint64_t hash, const ANeuralNetworksModel *model) {
 static uint64_t fingerprint(const ANeuralNetworksCompilation *compilation) {
   uint64_t hash = hash_bytes(sizeof(void *), NTK_BUILD_HASH, sizeof(NTK_BUILD_HASH));
   hash = mix(hash, (uint64_t)compilation->model->relaxed << 8 | (uint64_t)compilation->model->level);
-  return hash_model(hash, compilation->model);
+  hash = hash_model(hash, compilation->model);
+  snn_model_rest(compilation->model);
+  return hash;
 }
 
 /* --- file names --------------------------------------------------------------------------------------------------------------- */
@@ -135,14 +137,18 @@ static bool verify(const ANeuralNetworksCompilation *compilation, const uint8_t 
   return at == size && header.checksum == checksum_of(map, header.count, map, NULL);
 }
 
-static bool adopt(ANeuralNetworksCompilation *compilation, uint8_t *map) {
+/* The map becomes the packed set's. */
+static bool adopt(ANeuralNetworksCompilation *compilation, uint8_t *map, size_t size) {
   Header header;
   memcpy(&header, map, sizeof(header));
+  SnnPackedSet *set = compilation->shared.packed;
+  if (!snn_packed_begin(set, map, size)) return false;
   for (uint64_t i = 0; i < header.count; i++) {
     Entry entry;
     memcpy(&entry, map + sizeof(header) + i * sizeof(entry), sizeof(entry));
-    if (snn_packed_add(&compilation->shared, entry.step, entry.tag, (size_t)entry.bytes, map + entry.offset) == NULL) return false;
+    snn_packed_add_mapped(set, entry.step, entry.tag, (size_t)entry.bytes, map + entry.offset);
   }
+  snn_packed_end(set);
   return true;
 }
 
@@ -153,15 +159,9 @@ void snn_cache_load(ANeuralNetworksCompilation *compilation) {
   if (fd >= 0 && fstat(fd, &status) == 0 && status.st_size > 0 && (uint64_t)status.st_size <= SIZE_MAX) {
     size_t size = (size_t)status.st_size;
     void *map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (map != MAP_FAILED && verify(compilation, map, size) && adopt(compilation, map)) {
-      compilation->cache_map = map;
-      compilation->cache_map_bytes = size;
-      snn_log("compilation cache: %s is used", name);
-    } else {
-      snn_packed_clear(&compilation->shared);
-      if (map != MAP_FAILED) munmap(map, size);
-      snn_log("compilation cache: %s does not fit and is made anew", name);
-    }
+    compilation->cached = map != MAP_FAILED && verify(compilation, map, size) && adopt(compilation, map, size);
+    if (map != MAP_FAILED && !compilation->cached) munmap(map, size);
+    snn_log("compilation cache: %s %s", name, compilation->cached ? "is used" : "does not fit and is made anew");
   }
   if (fd >= 0) close(fd);
   free(name);
@@ -181,53 +181,63 @@ static bool write_all(int fd, const void *data, size_t length) {
 }
 
 /* What stands in front of the blocks, header and entries; the blocks are written from where they lie. */
-static uint8_t *compose(const ANeuralNetworksCompilation *compilation, size_t *size) {
-  Header header = {.fingerprint = fingerprint(compilation)};
+static uint8_t *compose(const SnnPacked *first, uint64_t fingerprint, size_t *size) {
+  Header header = {.fingerprint = fingerprint};
   memcpy(header.magic, magic, sizeof(magic));
-  for (const SnnPacked *packed = compilation->shared.first; packed != NULL; packed = packed->next) header.count++;
+  for (const SnnPacked *packed = first; packed != NULL; packed = packed->next) header.count++;
   *size = (size_t)blocks_begin(header.count);
   uint8_t *front = snn_allocate(1, *size);
   if (front == NULL) return NULL;
   Entry *entry = (Entry *)(void *)(front + sizeof(header));
   header.bytes = *size;
-  for (const SnnPacked *packed = compilation->shared.first; packed != NULL; packed = packed->next) {
+  for (const SnnPacked *packed = first; packed != NULL; packed = packed->next) {
     *entry++ = (Entry){packed->step, packed->tag, packed->bytes, header.bytes};
     header.bytes += snn_align(packed->bytes);
   }
-  header.checksum = checksum_of(front, header.count, NULL, compilation->shared.first);
+  header.checksum = checksum_of(front, header.count, NULL, first);
   memcpy(front, &header, sizeof(header));
   return front;
 }
 
-static bool write_blocks(int fd, const ANeuralNetworksCompilation *compilation) {
-  for (const SnnPacked *packed = compilation->shared.first; packed != NULL; packed = packed->next) {
+static bool write_blocks(int fd, const SnnPacked *first) {
+  for (const SnnPacked *packed = first; packed != NULL; packed = packed->next) {
     if (!write_all(fd, packed->data, packed->bytes)) return false;
     if (!write_all(fd, filling, snn_align(packed->bytes) - packed->bytes)) return false;
   }
   return true;
 }
 
-/* Does the file that was loaded hold everything that is packed? Not when it comes from a machine with other kernels. */
-static bool is_complete(const ANeuralNetworksCompilation *compilation) {
-  bool complete = compilation->cache_map != NULL;
-  for (const SnnPacked *packed = compilation->shared.first; packed != NULL; packed = packed->next) complete &= packed->mapped;
+/* Does a file that was loaded hold everything that is packed? Not when it comes from a machine with other kernels. */
+static bool is_complete(const SnnPacked *first) {
+  bool complete = true;
+  for (const SnnPacked *packed = first; packed != NULL; packed = packed->next) complete &= packed->stored;
   return complete;
 }
 
-void snn_cache_store(ANeuralNetworksCompilation *compilation) {
-  if (is_complete(compilation)) return;
+static bool write_file(const SnnPacked *first, uint64_t fingerprint, const char *name, const char *partial) {
   size_t size = 0;
-  char *name = file_name(compilation, false), *partial = file_name(compilation, true);
-  uint8_t *front = name != NULL && partial != NULL ? compose(compilation, &size) : NULL;
+  uint8_t *front = compose(first, fingerprint, &size);
   int fd = front != NULL ? open(partial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600) : -1;
-  bool ok = fd >= 0 && write_all(fd, front, size) && write_blocks(fd, compilation);
+  bool ok = fd >= 0 && write_all(fd, front, size) && write_blocks(fd, first);
   if (fd >= 0) {
     ok &= close(fd) == 0;
     ok = ok && rename(partial, name) == 0;
     if (!ok) unlink(partial);
   }
-  snn_log("compilation cache: %s %s", name != NULL ? name : "?", ok ? "is written" : "cannot be written");
   free(front);
+  return ok;
+}
+
+/* Blocks that another compilation of the model is still packing would be written half done: then this is left to it. */
+void snn_cache_store(ANeuralNetworksCompilation *compilation) {
+  SnnPackedSet *set = compilation->shared.packed;
+  char *name = file_name(compilation, false), *partial = file_name(compilation, true);
+  uint64_t print = fingerprint(compilation);
+  snn_lock(&set->lock);
+  bool wanted = !(compilation->cached && is_complete(set->first)) && snn_packed_all_ready(set);
+  bool ok = wanted && name != NULL && partial != NULL && write_file(set->first, print, name, partial);
+  snn_unlock(&set->lock);
+  if (wanted) snn_log("compilation cache: %s %s", name != NULL ? name : "?", ok ? "is written" : "cannot be written");
   free(partial);
   free(name);
 }

@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 ANeuralNetworksCompilation *snn_compilation_retain(const ANeuralNetworksCompilation *compilation) {
   ANeuralNetworksCompilation *shared = (ANeuralNetworksCompilation *)(uintptr_t)compilation;
@@ -19,8 +18,7 @@ void snn_compilation_release(ANeuralNetworksCompilation *compilation) {
     compilation->pool = next;
   }
   snn_threads_release(compilation->shared.threads);
-  snn_packed_clear(&compilation->shared);
-  if (compilation->cache_map != NULL) munmap(compilation->cache_map, compilation->cache_map_bytes);
+  snn_packed_release(compilation->shared.packed);
   snn_model_release(compilation->model);
   free(compilation->cache_directory);
   free(compilation);
@@ -37,6 +35,8 @@ int snn_compilation_create(ANeuralNetworksModel *model, const ANeuralNetworksDev
   if (compilation == NULL) return ANEURALNETWORKS_OUT_OF_MEMORY;
   atomic_init(&compilation->references, 1);
   compilation->model = snn_model_retain(model);
+  compilation->shared.packed = &model->packed;
+  snn_packed_retain(&model->packed);
   compilation->settings = snn_settings();
   compilation->shared.threads = compilation->settings->threads;
   snn_threads_retain(compilation->shared.threads);
@@ -93,6 +93,19 @@ static int prepare(ANeuralNetworksCompilation *compilation) {
   return 0;
 }
 
+/* What the compilation holds beside the model's constants. */
+static void describe_memory(const ANeuralNetworksCompilation *compilation) {
+  size_t packed = 0, parameters = 0;
+  SnnPackedSet *set = compilation->shared.packed;
+  const SnnInstance *instance = compilation->pool;
+  snn_lock(&set->lock);
+  for (const SnnPacked *block = set->first; block != NULL; block = block->next) packed += block->bytes;
+  snn_unlock(&set->lock);
+  for (uint32_t i = 0; i < compilation->model->n_nodes; i++) parameters += instance->steps[i].params.capacity;
+  snn_log("compiled %u operations: %zu bytes of packed constants, %zu of parameters, %zu for values", compilation->model->n_nodes, packed,
+          parameters, instance->arena_bytes);
+}
+
 int snn_compilation_finish(ANeuralNetworksCompilation *compilation, uint64_t start) {
   if (compilation->finished) return snn_refuse(ANEURALNETWORKS_BAD_STATE, "Compilation_finish: it is finished");
   compilation->finished = true;
@@ -102,12 +115,14 @@ int snn_compilation_finish(ANeuralNetworksCompilation *compilation, uint64_t sta
   compilation->shared.fast_floats = compilation->preference == ANEURALNETWORKS_PREFER_SUSTAINED_SPEED;
   if (compilation->cache_directory != NULL) snn_cache_load(compilation);
   code = prepare(compilation);
+  snn_model_rest(compilation->model);
   if (code != 0) return code;
   if (snn_now() >= deadline) {
     return snn_refuse(ANEURALNETWORKS_MISSED_DEADLINE_TRANSIENT, "Compilation_finish: the deadline passed");
   }
   if (compilation->cache_directory != NULL) snn_cache_store(compilation);
   compilation->valid = true;
+  describe_memory(compilation);
   return 0;
 }
 

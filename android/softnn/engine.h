@@ -125,6 +125,7 @@ struct ANeuralNetworksMemory {
   size_t size;
   void *map;        /* from a file descriptor: what to unmap */
   size_t map_bytes;
+  atomic_size_t read; /* bytes since it rested */
   bool readable, writable;
   /* from a descriptor */
   bool described;
@@ -146,6 +147,10 @@ void snn_memory_release(ANeuralNetworksMemory *memory);
 int snn_memory_from_fd(size_t size, int protect, int fd, size_t offset, ANeuralNetworksMemory **result);
 int snn_memory_from_desc(const ANeuralNetworksMemoryDesc *desc, ANeuralNetworksMemory **result);
 int snn_memory_copy(const ANeuralNetworksMemory *source, const ANeuralNetworksMemory *target);
+/* The pages of a mapping need not stay with this process. They come back by themselves when they are read. */
+void snn_memory_rest(ANeuralNetworksMemory *memory);
+/* So many bytes were read and will hardly be read again; once they are many, the mapping rests. */
+void snn_memory_was_read(ANeuralNetworksMemory *memory, size_t bytes);
 /* May bytes [offset, offset + length) serve as a constant? */
 int snn_memory_check_constant(const ANeuralNetworksMemory *memory, size_t offset, size_t length);
 /* May it serve in this role? For described memory: offset and length 0, the role known; then *whole is set. */
@@ -173,6 +178,17 @@ typedef struct {
   int32_t level;      /* that the node needs */
 } SnnModelNode;
 
+/* Packed constants: made once for all compilations of a model and all their instances, gone with the last compilation. */
+typedef struct SnnPacked SnnPacked;
+typedef struct {
+  SnnLock lock; /* guards the rest */
+  SnnPacked *first;
+  struct SnnMapping *mappings; /* memory that they lie in, and cache files */
+  uint8_t *next;               /* free memory in the newest */
+  size_t left;
+  uint32_t users;              /* compilations */
+} SnnPackedSet;
+
 struct ANeuralNetworksModel {
   atomic_uint references;
   int32_t level; /* of the run time when it was created */
@@ -187,6 +203,7 @@ struct ANeuralNetworksModel {
   uint32_t weight;  /* nodes, with those of the referenced models, each as often as it is referred to */
   uint32_t depth;   /* levels of referenced models */
   bool identified, finished, invalid, relaxed;
+  SnnPackedSet packed; /* of the compilations of this model, not of those that refer to it */
 };
 
 /* Referenced models count as often as they are referred to; more than this is refused. */
@@ -196,6 +213,7 @@ struct ANeuralNetworksModel {
 ANeuralNetworksModel *snn_model_retain(const ANeuralNetworksModel *model);
 void snn_model_release(ANeuralNetworksModel *model);
 int snn_model_create(ANeuralNetworksModel **result);
+void snn_model_trim(ANeuralNetworksModel *model);
 int snn_model_finish(ANeuralNetworksModel *model); /* model_finish.c */
 int snn_model_add_operand(ANeuralNetworksModel *model, const ANeuralNetworksOperandType *type);
 int snn_model_set_value(ANeuralNetworksModel *model, int32_t index, const void *buffer, size_t length);
@@ -206,6 +224,8 @@ int snn_model_add_operation(ANeuralNetworksModel *model, int32_t code, uint32_t 
                             const uint32_t *out);
 int snn_model_identify(ANeuralNetworksModel *model, uint32_t n_in, const uint32_t *in, uint32_t n_out, const uint32_t *out);
 int snn_model_relax(ANeuralNetworksModel *model, bool allow);
+/* What was read of the constants need not stay in this process; see snn_memory_rest. */
+void snn_model_rest(const ANeuralNetworksModel *model);
 int snn_model_check_extension_data(ANeuralNetworksModel *model, int32_t index);
 /* Runs the operation's validate; the level that the node needs, or SNN_INVALID (logged). */
 int snn_validate_node(const ANeuralNetworksModel *model, const SnnModelNode *node);
@@ -233,7 +253,6 @@ struct SnnContext {
   SnnStep *step;
   const ANeuralNetworksModel *model;
   bool failed;
-  char message[256];
 };
 
 #define SNN_NO_PLACE SIZE_MAX
@@ -270,23 +289,22 @@ struct SnnStep {
   size_t place;             /* of the workspace in the arena */
 };
 
-/* Packed constants of a compilation: made once, shared by its instances, kept in the cache file. */
-typedef struct SnnPacked {
+/* One packed constant, or several of one step. */
+struct SnnPacked {
   uint32_t step, tag;
   size_t bytes;
-  void *data;
-  bool mapped;       /* lies in the cache file */
+  void *data;        /* with zeros up to a multiple of SNN_ALIGNMENT */
   const SnnInstance *owner; /* that fills it */
   atomic_bool ready;
-  struct SnnPacked *next;
-} SnnPacked;
+  bool stored;       /* a cache file that was loaded has it */
+  SnnPacked *next;
+};
 
 /* What all instances of a compilation share. */
 typedef struct {
-  SnnLock lock; /* guards the list */
-  SnnPacked *first;
-  uint32_t threads; /* that may compute one execution */
-  bool fast_floats; /* sums of float32 may round otherwise than TFLite's */
+  SnnPackedSet *packed; /* the model's */
+  uint32_t threads;     /* that may compute one execution */
+  bool fast_floats;     /* sums of float32 may round otherwise than TFLite's */
 } SnnShared;
 
 /* What is known of an input or wanted of an output, and where its bytes are. */
@@ -366,8 +384,7 @@ struct ANeuralNetworksCompilation {
   uint8_t token[ANEURALNETWORKS_BYTE_SIZE_OF_CACHE_TOKEN];
   bool finished, valid;
   SnnShared shared;
-  void *cache_map;
-  size_t cache_map_bytes;
+  bool cached;       /* the cache file was believed */
   SnnLock lock;      /* guards the pool */
   SnnInstance *pool; /* prepared instances that nobody executes now */
 };
@@ -395,10 +412,15 @@ void snn_threads_begin(uint32_t threads);
 void snn_threads_end(uint32_t threads);
 
 /* packed.c */
-SnnPacked *snn_packed_add(SnnShared *shared, uint32_t step, uint32_t tag, size_t bytes, void *mapped);
-/* What the instance's step has packed is complete: others may use it. */
-void snn_packed_finish(SnnShared *shared, const SnnInstance *owner, uint32_t step);
-void snn_packed_clear(SnnShared *shared);
+void snn_packed_retain(SnnPackedSet *set);
+void snn_packed_release(SnnPackedSet *set);
+/* Blocks that lie in a mapped file, which the set takes over: begin, add each, end. */
+bool snn_packed_begin(SnnPackedSet *set, void *map, size_t bytes); /* false when out of memory */
+void snn_packed_add_mapped(SnnPackedSet *set, uint32_t step, uint32_t tag, size_t bytes, void *data);
+void snn_packed_end(SnnPackedSet *set);
+bool snn_packed_all_ready(const SnnPackedSet *set); /* with its lock held */
+/* What the instance's step has packed is complete: others may use it. True when there is some. */
+bool snn_packed_finish(SnnPackedSet *set, const SnnInstance *owner, uint32_t step);
 
 /* --- executions -------------------------------------------------------------------------------------------------------------- */
 

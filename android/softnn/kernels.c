@@ -176,6 +176,15 @@ static ColumnSums pack_q_column(const Column *to, const SnnWeights *weights, siz
 /* The greatest result that a bias and weights of this distance can give. */
 static uint64_t greatest(int32_t bias, uint64_t distance) { return (uint64_t)(bias < 0 ? -(int64_t)bias : bias) + 255 * distance; }
 
+/* After output n: tells of the outputs since `told`, once they are many bytes. */
+static size_t tell_packed(const SnnWeights *weights, size_t element, size_t told, size_t n) {
+  enum { MANY = 256 << 10 };
+  size_t row = (size_t)weights->stride_n * element, bytes = (n - told) * row;
+  if (weights->packed == NULL || bytes < MANY) return told;
+  weights->packed(weights->node, (const char *)weights->base + told * row, bytes);
+  return n;
+}
+
 SnnQMatrix snn_qmatrix_pack(const SnnKernels *kernels, void *memory, const SnnWeights *weights, SnnStored weight_form,
                             SnnStored input_form, const int32_t *bias) {
   size_t k = (size_t)weights->ny * weights->nx * weights->nc, columns = kernels->q_columns;
@@ -187,9 +196,11 @@ SnnQMatrix snn_qmatrix_pack(const SnnKernels *kernels, void *memory, const SnnWe
   int32_t input_zero = converted_zero(kernels, input_form), weight_zero = signed_zero(weight_form);
   Trailer *trailer = (Trailer *)(void *)((char *)folded + snn_align(count * columns * sizeof(int32_t), 64));
   trailer->largest = 0;
+  size_t told = 0;
   for (size_t n = 0; n < count * columns; n++) {
     folded[n] = 0;
     if (n >= weights->n) continue;
+    told = tell_packed(weights, 1, told, n);
     Column to = {(char *)memory + n / columns * panel_bytes, n % columns, columns, kernels->q_unit};
     ColumnSums sums = pack_q_column(&to, weights, n, weight_form, kernels->q_element);
     uint64_t largest = greatest(bias ? bias[n] : 0, sums.distance);
@@ -210,8 +221,10 @@ SnnFMatrix snn_fmatrix_pack(const SnnKernels *kernels, void *memory, const SnnWe
   size_t k = (size_t)weights->ny * weights->nx * weights->nc, columns = kernels->f_columns;
   SnnFMatrix matrix = snn_fmatrix_at(kernels, memory, weights->n, k, lo, hi);
   float *packed = memory, *padded_bias = packed + (matrix.bias - matrix.weights);
+  size_t told = 0;
   for (size_t n0 = 0; n0 < weights->n; n0 += columns) {
     float *panel = packed + n0 * k;
+    told = tell_packed(weights, sizeof(float), told, n0);
     for (size_t column = 0; column < columns; column++) {
       size_t n = n0 + column;
       bool real = n < weights->n;
@@ -241,7 +254,7 @@ static bool plan_depthwise(const SnnKernels *kernels, size_t taps, size_t channe
   plan->groups = panels(taps, kernels->dw_group);
   size_t block = (size_t)kernels->dw_block * kernels->dw_group * kernels->dw_element, weights, arrays;
   if (!snn_size_mul(plan->groups, block, &plan->block_bytes) || !snn_size_mul(plan->block_bytes, plan->blocks, &weights)) return false;
-  if (!snn_size_mul(plan->places, 4 * sizeof(int32_t), &arrays) || weights > SIZE_MAX / 2 || arrays > SIZE_MAX / 4) return false;
+  if (!snn_size_mul(plan->places, 3 * sizeof(int32_t), &arrays) || weights > SIZE_MAX / 2 || arrays > SIZE_MAX / 4) return false;
   plan->arrays_at = weights;
   plan->all = weights + snn_align(arrays, 64) + sizeof(Trailer);
   return true;
@@ -269,7 +282,7 @@ void snn_qdepthwise_pack(const SnnKernels *kernels, void *memory, const uint8_t 
   DepthwisePlan plan;
   if (!plan_depthwise(kernels, taps, channels, &plan)) return;
   int32_t *folded = (int32_t *)(void *)((char *)memory + plan.arrays_at), *multiplier = folded + plan.places;
-  int32_t *left = multiplier + plan.places, *right = left + plan.places;
+  int32_t *shifts = multiplier + plan.places;
   Trailer *trailer = (Trailer *)(void *)((char *)memory + plan.all - sizeof(Trailer));
   memset(memory, 0, plan.all);
   uint8_t flip = weight_form.is_signed ? 0 : 0x80;
@@ -296,8 +309,7 @@ void snn_qdepthwise_pack(const SnnKernels *kernels, void *memory, const uint8_t 
     }
     folded[place] = (int32_t)corrected;
     multiplier[place] = requant->multiplier[channel];
-    left[place] = requant->left[channel];
-    right[place] = requant->right[channel];
+    shifts[place] = requant->shifts[channel];
     uint64_t largest = greatest(bias[channel], distance);
     if (largest > trailer->largest) trailer->largest = largest;
   }
@@ -312,8 +324,7 @@ SnnQDepthwise snn_qdepthwise_at(const SnnKernels *kernels, const void *memory, s
   const Trailer *trailer = (const Trailer *)(const void *)(bytes + plan.all - sizeof(Trailer));
   SnnQDepthwise packed = {.weights = memory, .bias = arrays, .requant = *requant, .form = input_form, .bounded = trailer->largest < bound};
   packed.requant.multiplier = arrays + plan.places;
-  packed.requant.left = arrays + 2 * plan.places;
-  packed.requant.right = arrays + 3 * plan.places;
+  packed.requant.shifts = arrays + 2 * plan.places;
   packed.sum_factor = kernels->dw_element == 1 ? -signed_zero(weight_form) : 0;
   return packed;
 }

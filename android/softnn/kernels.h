@@ -10,6 +10,9 @@
 
 #include "operation.h"
 
+/* A multiplier's shift as SnnRequant has it. */
+static inline int32_t snn_shifts(int32_t shift) { return shift > 0 ? shift * 256 : -shift; }
+
 /* How a stored 8-bit operand is to be read. */
 typedef struct {
   bool is_signed;
@@ -18,8 +21,8 @@ typedef struct {
 
 /* Per output channel: ((acc << left) * multiplier) >> right as in snn_multiply, then + zero point, then clamped. */
 typedef struct {
-  const int32_t *multiplier, *left, *right; /* padded to the panel width */
-  bool plain;                               /* no left shift, and every right shift is at least 1 */
+  const int32_t *multiplier, *shifts; /* shifts: left * 256 + right; both padded to the panel width */
+  bool plain;                         /* no left shift, and every right shift is at least 1 */
   bool is_signed;                           /* the output's bytes */
   int32_t zero_point, lo, hi;
 } SnnRequant;
@@ -170,6 +173,9 @@ typedef struct {
   const void *base;
   ptrdiff_t stride_n, stride_y, stride_x, stride_c;
   uint32_t n, ny, nx, nc;
+  /* NULL, or told now and then what was packed and is not read again: outputs follow each other then, without gaps. */
+  void (*packed)(const SnnNode *node, const void *from, size_t bytes);
+  const SnnNode *node;
 } SnnWeights;
 
 /* Bytes of a packed product (weights, then bias); false on overflow. */

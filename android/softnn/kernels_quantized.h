@@ -23,9 +23,9 @@ typedef struct {
 } Scale;
 
 SNN_INLINE Scale load_scale(const SnnRequant *r, size_t channel) {
-  VecI32 right = load_i32(r->right + channel);
+  VecI32 shifts = load_i32(r->shifts + channel), right = shifts & 255;
   VecI32 half = (VecI32)(((VecU32)splat_i32(1) << (VecU32)right) >> 1);
-  return (Scale){load_multipliers(r->multiplier + channel), load_i32(r->left + channel), right, half};
+  return (Scale){load_multipliers(r->multiplier + channel), shifts >> 8, right, half};
 }
 
 /* snn_multiply; `simple`: no left shifts, all right shifts at least 1, and |acc| < 2^30. */

@@ -66,6 +66,20 @@ int snn_memory_from_fd(size_t size, int protect, int fd, size_t offset, ANeuralN
   return 0;
 }
 
+/* A shared mapping loses nothing by this: what is dropped is this process's view of the pages, and what was written to them stays in the
+ * file, or in the shared memory. */
+void snn_memory_rest(ANeuralNetworksMemory *memory) {
+  if (memory->map == NULL) return;
+  atomic_store_explicit(&memory->read, 0, memory_order_relaxed);
+  madvise(memory->map, memory->map_bytes, MADV_DONTNEED); /* where this cannot be, nothing is lost but memory */
+}
+
+/* Not for each of many small constants: the kernel maps pages by the dozen, and maps them again for the next. */
+void snn_memory_was_read(ANeuralNetworksMemory *memory, size_t bytes) {
+  enum { MANY = 256 << 10 };
+  if (atomic_fetch_add_explicit(&memory->read, bytes, memory_order_relaxed) >= MANY - (bytes < MANY ? bytes : MANY)) snn_memory_rest(memory);
+}
+
 /* --- use ---------------------------------------------------------------------------------------------------------------------- */
 
 static int check_range(const ANeuralNetworksMemory *memory, size_t offset, size_t length) {

@@ -32,6 +32,16 @@ void snn_model_release(ANeuralNetworksModel *model) {
   free(model);
 }
 
+/* Gives back what growing arrays have in reserve. */
+void snn_model_trim(ANeuralNetworksModel *model) {
+  void *operands = realloc(model->operands, model->n_operands * sizeof(model->operands[0]));
+  if (operands != NULL) model->operands = operands;
+  void *nodes = realloc(model->nodes, model->n_nodes * sizeof(model->nodes[0]));
+  if (nodes != NULL) model->nodes = nodes;
+  model->operand_capacity = model->n_operands;
+  model->node_capacity = model->n_nodes;
+}
+
 int snn_model_create(ANeuralNetworksModel **result) {
   ANeuralNetworksModel *model = snn_allocate(1, sizeof(*model));
   if (model == NULL) return ANEURALNETWORKS_OUT_OF_MEMORY;
@@ -163,6 +173,16 @@ int snn_model_set_model(ANeuralNetworksModel *model, int32_t index, const ANeura
   operand->t.model = model->n_models++;
   operand->t.lifetime = SNN_SUBGRAPH;
   return 0;
+}
+
+void snn_model_rest(const ANeuralNetworksModel *model) {
+  const ANeuralNetworksMemory *last = NULL;
+  for (uint32_t i = 0; i < model->n_operands; i++) {
+    const SnnOperand *operand = &model->operands[i];
+    if (operand->memory != NULL && operand->memory != last) snn_memory_rest(operand->memory);
+    if (operand->memory != NULL) last = operand->memory;
+  }
+  for (uint32_t i = 0; i < model->n_models; i++) snn_model_rest(model->models[i]);
 }
 
 /* No operand can have an extension's type, so none can take its data. */

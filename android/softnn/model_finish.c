@@ -145,5 +145,6 @@ int snn_model_finish(ANeuralNetworksModel *model) {
   if (code == 0) code = sort_nodes(model);
   model->invalid = code != 0;
   model->finished = code == 0;
+  if (model->finished) snn_model_trim(model);
   return code;
 }

@@ -30,19 +30,20 @@ enum { SNN_OK = 0, SNN_BAD = 1, SNN_NEEDS_DATA = 2, SNN_NO_MEMORY = 3, SNN_TIMEO
 
 typedef enum { SNN_TEMPORARY, SNN_MODEL_INPUT, SNN_MODEL_OUTPUT, SNN_CONSTANT, SNN_OMITTED, SNN_SUBGRAPH } SnnLifetime;
 
+/* There may be thousands: the order of the fields leaves no gaps. */
 typedef struct {
   int32_t type;     /* ANEURALNETWORKS_TENSOR_FLOAT32 ... */
-  bool rank_known;  /* scalars: true, rank 0 */
   uint32_t rank;
   uint32_t dims[SNN_MAX_RANK]; /* during validate 0 = unknown; afterwards 0 = zero-sized */
   float scale;
   int32_t zero_point;
-  const float *channel_scales; /* TENSOR_QUANT8_SYMM_PER_CHANNEL: channel_count of them */
-  uint32_t channel_dim, channel_count;
-  SnnLifetime lifetime;
   void *data;      /* NULL while there is no value */
   size_t length;   /* bytes of the value */
+  const float *channel_scales; /* TENSOR_QUANT8_SYMM_PER_CHANNEL: channel_count of them */
+  uint32_t channel_dim, channel_count;
   uint32_t model;  /* SNN_SUBGRAPH: index of the referenced model, for ops/control_flow.c */
+  SnnLifetime lifetime : 8;
+  bool rank_known; /* scalars: true, rank 0 */
 } SnnTensor;
 
 typedef struct SnnNode SnnNode;
@@ -120,6 +121,9 @@ void snn_scratch(SnnNode *node, size_t bytes);
  * cache file. Where *fresh, it is zeroed and prepare fills it; else it holds what was filled in before. `tag` tells the forms that one
  * operation packs (several blocks, another layout for another input shape) apart. NULL when out of memory. Params point to it. */
 void *snn_packed(SnnNode *node, uint32_t tag, size_t bytes, bool *fresh);
+/* These bytes of a constant input are packed and not read again: if they lie in a file, their pages need not stay. The engine says so of
+ * all constants of a node that packed something; this is for large ones, on the way. */
+void snn_constant_packed(const SnnNode *node, const void *from, size_t bytes);
 
 /* --- execute --- */
 /* Runs fn(arg, begin, end) over [0, count) in slices of `grain` at least (the last may be smaller), on several threads where the

@@ -1,58 +1,162 @@
-/* Constants in the form that kernels like best: packed once per compilation, shared by all of its instances, kept in its cache file. */
+/* Constants in the form that kernels like best: packed once for all compilations of a model, shared by all their instances, kept in the
+ * cache file.
+ *
+ * They lie close together in mappings of our own, not in the heap: there are hundreds of them, of all sizes, and they go all at once.
+ */
 #include "engine.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
-SnnPacked *snn_packed_add(SnnShared *shared, uint32_t step, uint32_t tag, size_t bytes, void *mapped) {
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define BLOCKS_APART /* so that it sees who reads beyond one */
+#endif
+#endif
+
+enum { MAPPING_BYTES = 1 << 20, PAGE_BYTES = 1 << 14 };
+
+typedef struct SnnMapping {
+  void *data;
+  size_t bytes; /* 0: from the heap */
+  struct SnnMapping *next;
+} SnnMapping;
+
+static bool add_mapping(SnnPackedSet *set, void *data, size_t bytes) {
+  SnnMapping *mapping = snn_allocate(1, sizeof(*mapping));
+  if (mapping == NULL) return false;
+  *mapping = (SnnMapping){data, bytes, set->mappings};
+  set->mappings = mapping;
+  return true;
+}
+
+#ifdef BLOCKS_APART
+static void *take(SnnPackedSet *set, size_t bytes) {
+  void *block = snn_allocate_aligned(bytes);
+  if (block == NULL || !add_mapping(set, block, 0)) return free(block), NULL;
+  return memset(block, 0, bytes);
+}
+#else
+/* All pages of a large block at once: one by one, as they are written to, takes longer than packing. */
+static void *touch(void *block, size_t bytes) {
+  enum { MANY = 32 << 10, POPULATE_WRITE = 23, GRAIN = 4096 }; /* since Linux 5.14; where it is not known, pages come one by one */
+  uintptr_t first = ((uintptr_t)block + GRAIN - 1) / GRAIN * GRAIN, past = ((uintptr_t)block + bytes) / GRAIN * GRAIN;
+  if (bytes >= MANY) madvise((void *)first, past - first, POPULATE_WRITE);
+  return block;
+}
+
+/* Zeroed. */
+static void *take(SnnPackedSet *set, size_t bytes) {
+  if (bytes > set->left) {
+    size_t wanted = bytes < MAPPING_BYTES ? MAPPING_BYTES : bytes;
+    if (wanted > PTRDIFF_MAX - PAGE_BYTES) return NULL;
+    wanted = (wanted + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+    void *map = mmap(NULL, wanted, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED) return NULL;
+    if (!add_mapping(set, map, wanted)) return munmap(map, wanted), NULL;
+    if (wanted - bytes <= set->left) return touch(map, bytes); /* the older one has more room for the next */
+    set->next = map;
+    set->left = wanted;
+  }
+  void *block = set->next;
+  set->next += bytes;
+  set->left -= bytes;
+  return touch(block, bytes);
+}
+#endif
+
+static SnnPacked *find(const SnnPackedSet *set, uint32_t step, uint32_t tag, size_t bytes) {
+  for (SnnPacked *packed = set->first; packed != NULL; packed = packed->next) {
+    /* What another instance is still filling cannot be used: then this one makes its own. */
+    bool fits = packed->step == step && packed->tag == tag && packed->bytes == bytes;
+    if (fits && atomic_load_explicit(&packed->ready, memory_order_acquire)) return packed;
+  }
+  return NULL;
+}
+
+static SnnPacked *add(SnnPackedSet *set, uint32_t step, uint32_t tag, size_t bytes, void *mapped) {
   SnnPacked *packed = snn_allocate(1, sizeof(*packed));
   if (packed == NULL) return NULL;
-  packed->step = step;
-  packed->tag = tag;
-  packed->bytes = bytes;
-  packed->mapped = mapped != NULL;
-  packed->data = mapped != NULL ? mapped : snn_allocate_aligned(bytes);
-  if (packed->data == NULL) {
-    free(packed);
-    return NULL;
-  }
-  if (mapped == NULL) memset(packed->data, 0, bytes);
+  *packed = (SnnPacked){.step = step, .tag = tag, .bytes = bytes, .data = mapped};
+  if (mapped == NULL) packed->data = take(set, snn_align(bytes));
+  if (packed->data == NULL) return free(packed), NULL;
   atomic_init(&packed->ready, mapped != NULL);
-  packed->next = shared->first;
-  shared->first = packed;
+  packed->next = set->first;
+  set->first = packed;
   return packed;
 }
 
 void *snn_packed(SnnNode *node, uint32_t tag, size_t bytes, bool *fresh) {
-  SnnShared *shared = node->context->instance->shared;
+  SnnPackedSet *set = node->context->instance->shared->packed;
   uint32_t id = node->context->step->id;
-  SnnPacked *found = NULL;
-  snn_lock(&shared->lock);
-  for (SnnPacked *packed = shared->first; packed != NULL && found == NULL; packed = packed->next) {
-    /* What another instance is still filling cannot be used: then this one makes its own. */
-    bool fits = packed->step == id && packed->tag == tag && packed->bytes == bytes;
-    if (fits && atomic_load_explicit(&packed->ready, memory_order_acquire)) found = packed;
-  }
+  snn_lock(&set->lock);
+  SnnPacked *found = find(set, id, tag, bytes);
   *fresh = found == NULL;
-  if (found == NULL) found = snn_packed_add(shared, id, tag, bytes, NULL);
+  if (found == NULL) found = add(set, id, tag, bytes, NULL);
   if (found != NULL && *fresh) found->owner = node->context->instance;
-  snn_unlock(&shared->lock);
+  snn_unlock(&set->lock);
   return found != NULL ? found->data : NULL;
 }
 
-void snn_packed_finish(SnnShared *shared, const SnnInstance *owner, uint32_t step) {
-  snn_lock(&shared->lock);
-  for (SnnPacked *packed = shared->first; packed != NULL; packed = packed->next) {
-    if (packed->step == step && packed->owner == owner) atomic_store_explicit(&packed->ready, true, memory_order_release);
+bool snn_packed_finish(SnnPackedSet *set, const SnnInstance *owner, uint32_t step) {
+  bool any = false;
+  snn_lock(&set->lock);
+  for (SnnPacked *packed = set->first; packed != NULL; packed = packed->next) {
+    if (packed->step != step || packed->owner != owner) continue;
+    any |= !atomic_exchange_explicit(&packed->ready, true, memory_order_release);
   }
-  snn_unlock(&shared->lock);
+  snn_unlock(&set->lock);
+  return any;
 }
 
-void snn_packed_clear(SnnShared *shared) {
-  while (shared->first != NULL) {
-    SnnPacked *next = shared->first->next;
-    if (!shared->first->mapped) free(shared->first->data);
-    free(shared->first);
-    shared->first = next;
+bool snn_packed_begin(SnnPackedSet *set, void *map, size_t bytes) {
+  snn_lock(&set->lock);
+  if (add_mapping(set, map, bytes)) return true;
+  snn_unlock(&set->lock);
+  return false;
+}
+
+void snn_packed_add_mapped(SnnPackedSet *set, uint32_t step, uint32_t tag, size_t bytes, void *data) {
+  SnnPacked *packed = find(set, step, tag, bytes);
+  if (packed == NULL) packed = add(set, step, tag, bytes, data);
+  if (packed != NULL) packed->stored = true; /* else there is no memory for it, and it is packed again */
+}
+
+void snn_packed_end(SnnPackedSet *set) { snn_unlock(&set->lock); }
+
+bool snn_packed_all_ready(const SnnPackedSet *set) {
+  for (const SnnPacked *packed = set->first; packed != NULL; packed = packed->next) {
+    if (!atomic_load_explicit(&packed->ready, memory_order_acquire)) return false;
   }
+  return true;
+}
+
+void snn_packed_retain(SnnPackedSet *set) {
+  snn_lock(&set->lock);
+  set->users++;
+  snn_unlock(&set->lock);
+}
+
+static void clear(SnnPackedSet *set) {
+  for (SnnPacked *next, *packed = set->first; packed != NULL; packed = next) {
+    next = packed->next;
+    free(packed);
+  }
+  for (SnnMapping *next, *mapping = set->mappings; mapping != NULL; mapping = next) {
+    next = mapping->next;
+    if (mapping->bytes > 0) munmap(mapping->data, mapping->bytes);
+    else free(mapping->data);
+    free(mapping);
+  }
+  set->first = NULL;
+  set->mappings = NULL;
+  set->next = NULL;
+  set->left = 0;
+}
+
+void snn_packed_release(SnnPackedSet *set) {
+  snn_lock(&set->lock);
+  if (--set->users == 0) clear(set);
+  snn_unlock(&set->lock);
 }

@@ -170,6 +170,23 @@ static int accept_outputs(SnnInstance *instance, SnnStep *step) {
   return SNN_OK;
 }
 
+/* Constants of which the packed form is read from now on. */
+static void rest_constants(SnnInstance *instance, SnnStep *step) {
+  for (uint32_t i = 0; i < step->node.n_in; i++) {
+    const SnnOperand *operand = &instance->model->operands[step->source->operands[i]];
+    if (operand->t.lifetime == SNN_CONSTANT && operand->memory != NULL) snn_memory_was_read(operand->memory, operand->t.length);
+  }
+}
+
+void snn_constant_packed(const SnnNode *node, const void *from, size_t bytes) {
+  const SnnStep *step = node->context->step;
+  for (uint32_t i = 0; i < node->n_in; i++) {
+    const SnnOperand *operand = &node->context->model->operands[step->source->operands[i]];
+    uintptr_t first = (uintptr_t)from, begin = (uintptr_t)operand->t.data;
+    if (operand->memory != NULL && first >= begin && first - begin < operand->t.length) snn_memory_was_read(operand->memory, bytes);
+  }
+}
+
 int snn_step_prepare(SnnInstance *instance, SnnStep *step, bool live) {
   step->context.failed = false;
   step->node.scratch_bytes = 0;
@@ -184,7 +201,7 @@ int snn_step_prepare(SnnInstance *instance, SnnStep *step, bool live) {
   }
   if (code == SNN_OK) code = step->node.op->prepare(&step->node);
   if (code == SNN_OK) code = accept_outputs(instance, step);
-  if (code == SNN_OK) snn_packed_finish(instance->shared, instance, step->id);
+  if (code == SNN_OK && snn_packed_finish(instance->shared->packed, instance, step->id)) rest_constants(instance, step);
   if (live && code == SNN_NEEDS_DATA) return snn_fail(&step->node, "asks for data that is there"), SNN_BAD;
   return code;
 }

@@ -64,7 +64,7 @@ int snn_convolution_check(SnnNode *node, uint32_t channel_dim) {
   return SNN_OK;
 }
 
-size_t snn_requant_bytes(size_t padded) { return 3 * padded * sizeof(int32_t); }
+size_t snn_requant_bytes(size_t padded) { return 2 * padded * sizeof(int32_t); }
 
 static double channel_multiplier(const SnnTensor *in, const SnnTensor *filter, const SnnTensor *out, size_t channel, bool wide) {
   float scale = filter->type == ANEURALNETWORKS_TENSOR_QUANT8_SYMM_PER_CHANNEL ? filter->channel_scales[channel] : filter->scale;
@@ -74,15 +74,14 @@ static double channel_multiplier(const SnnTensor *in, const SnnTensor *filter, c
 
 int snn_requant_fill(SnnNode *node, void *memory, size_t channels, size_t padded, int32_t fuse, bool wide, SnnRequant *requant) {
   const SnnTensor *in = node->in[CONV_INPUT], *filter = node->in[CONV_FILTER], *out = node->out[0];
-  int32_t *multiplier = memory, *left = multiplier + padded, *right = left + padded;
+  int32_t *multiplier = memory, *shifts = multiplier + padded;
   bool is_signed = out->type != ANEURALNETWORKS_TENSOR_QUANT8_ASYMM;
-  *requant = (SnnRequant){multiplier, left, right, true, is_signed, out->zero_point, 0, 0};
+  *requant = (SnnRequant){multiplier, shifts, true, is_signed, out->zero_point, 0, 0};
   SNN_TRY(snn_fused_range(node, fuse, out, &requant->lo, &requant->hi));
   for (size_t c = 0; c < padded; c++) {
     SnnMultiplier m = c < channels ? snn_quantize_multiplier(channel_multiplier(in, filter, out, c, wide)) : (SnnMultiplier){0, 0};
     multiplier[c] = m.multiplier;
-    left[c] = m.shift > 0 ? m.shift : 0;
-    right[c] = m.shift < 0 ? -m.shift : 0;
+    shifts[c] = snn_shifts(m.shift);
     if (m.shift >= 0 && m.multiplier != 0) requant->plain = false;
   }
   return SNN_OK;

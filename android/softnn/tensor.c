@@ -181,16 +181,13 @@ int snn_read_type(const ANeuralNetworksOperandType *type, int32_t level, SnnTens
 /* --- what operations call ---------------------------------------------------------------------------------------------------- */
 
 int snn_fail(SnnNode *node, const char *format, ...) {
-  struct SnnContext *context = node->context;
+  char message[256];
   va_list arguments;
   va_start(arguments, format);
-  int start = snprintf(context->message, sizeof(context->message), "%s: ", node->op->name);
-  if (start >= 0 && (size_t)start < sizeof(context->message)) {
-    vsnprintf(context->message + start, sizeof(context->message) - (size_t)start, format, arguments);
-  }
+  vsnprintf(message, sizeof(message), format, arguments);
   va_end(arguments);
-  context->failed = true;
-  snn_log("%s", context->message);
+  node->context->failed = true;
+  snn_log("%s: %s", node->op->name, message);
   return SNN_INVALID;
 }
 
@@ -252,9 +249,15 @@ int snn_set_shape_like(SnnNode *node, uint32_t output, const SnnTensor *like) {
 }
 
 void *snn_params(SnnNode *node, size_t bytes) {
+  enum { SMALL = 1024 };
   SnnStep *step = node->context->step;
   node->params = NULL;
-  if (!snn_reserve(&step->params, bytes)) return NULL;
+  if (step->params.data == NULL || bytes > step->params.capacity) { /* small ones need not be aligned to more than the heap does */
+    snn_release(&step->params);
+    step->params.data = bytes < SMALL ? malloc(bytes == 0 ? 1 : bytes) : snn_allocate_aligned(bytes);
+    if (step->params.data == NULL) return NULL;
+    step->params.capacity = bytes;
+  }
   node->params = step->params.data;
   memset(node->params, 0, bytes);
   return node->params;

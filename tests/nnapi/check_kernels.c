@@ -40,18 +40,16 @@ enum { MAX_N = 150, MAX_K = 70, MAX_ROWS = 30, MAX_TAPS = 30, GUARD = 64 };
 static _Alignas(64) char packed[1 << 20], converted[1 << 18];
 static uint8_t left[MAX_ROWS * MAX_K + GUARD], weights[MAX_N * MAX_K + GUARD], have[1 << 16], want[1 << 16];
 static float float_left[MAX_ROWS * MAX_K], float_weights[MAX_N * MAX_K], float_bias[MAX_N], float_have[1 << 14], float_want[1 << 14];
-static int32_t bias[MAX_N], multiplier[MAX_N + 64], shift_left[MAX_N + 64], shift_right[MAX_N + 64];
+static int32_t bias[MAX_N], multiplier[MAX_N + 64], shifts[MAX_N + 64];
 
 /* Factors around what makes sums fill the output's range; `odd` ones take the general form of the output stage. */
 static SnnRequant random_requant(uint32_t n, double scale, bool odd) {
-  SnnRequant r = {multiplier, shift_left, shift_right, true, random_bits() & 1, 0, 0, 0};
-  memset(shift_right, 0, sizeof shift_right);
+  SnnRequant r = {multiplier, shifts, true, random_bits() & 1, 0, 0, 0};
   for (uint32_t i = 0; i < MAX_N + 64; i++) {
     SnnMultiplier m = {0, 0};
     if (i < n) m = snn_quantize_multiplier(scale * (0.5 + random_bits() % 1000 / 700.0) * (odd && i % 3 == 0 ? 3 / scale : 1));
     multiplier[i] = m.multiplier;
-    shift_left[i] = m.shift > 0 ? m.shift : 0;
-    shift_right[i] = m.shift < 0 ? -m.shift : 0;
+    shifts[i] = snn_shifts(m.shift);
     if (m.shift >= 0 && m.multiplier != 0) r.plain = false;
   }
   int32_t least = r.is_signed ? -128 : 0;
@@ -62,7 +60,7 @@ static SnnRequant random_requant(uint32_t n, double scale, bool odd) {
 }
 
 static uint8_t scaled(int32_t sum, const SnnRequant *r, uint32_t channel) {
-  SnnMultiplier m = {r->multiplier[channel], r->left[channel] ? r->left[channel] : -r->right[channel]};
+  SnnMultiplier m = {r->multiplier[channel], r->shifts[channel] >= 256 ? r->shifts[channel] >> 8 : -r->shifts[channel]};
   return (uint8_t)snn_clamp(snn_multiply(sum, m) + r->zero_point, r->lo, r->hi);
 }
 
@@ -71,7 +69,7 @@ static void check_products(const SnnKernels *kernels, uint32_t n, uint32_t k, ui
   fill(left, sizeof left);
   fill(weights, sizeof weights);
   for (uint32_t i = 0; i < n; i++) bias[i] = between(-9000, 9000);
-  SnnWeights source = {weights, k, 0, 0, 1, n, 1, 1, k};
+  SnnWeights source = {weights, k, 0, 0, 1, n, 1, 1, k, NULL, NULL};
   SnnRequant requant = random_requant(n, 1.0 / (60 * k), random_bits() % 4 == 0);
   SnnQMatrix matrix = snn_qmatrix_pack(kernels, packed, &source, form, in, bias);
   static int32_t sums[MAX_ROWS];
@@ -94,7 +92,7 @@ static void check_float_products(const SnnKernels *kernels, uint32_t n, uint32_t
   for (uint32_t i = 0; i < rows * k; i++) float_left[i] = random_float();
   for (uint32_t i = 0; i < n * k; i++) float_weights[i] = random_float();
   for (uint32_t i = 0; i < n; i++) float_bias[i] = random_float();
-  SnnWeights source = {float_weights, k, 0, 0, 1, n, 1, 1, k};
+  SnnWeights source = {float_weights, k, 0, 0, 1, n, 1, 1, k, NULL, NULL};
   SnnFMatrix matrix = snn_fmatrix_pack(kernels, packed, &source, float_bias, -100, 200);
   SnnTile tile = {float_left, k * sizeof(float), rows, NULL, float_have, (n + 3) * sizeof(float)};
   memset(float_have, 0, sizeof float_have);

@@ -8,8 +8,7 @@
  * (TFLite's reference rule for uint8; int8 is the same rule shifted by 128). */
 typedef struct {
   size_t offset, bytes; /* in a row of the whole */
-  bool requantize;
-  uint8_t table[256];
+  const uint8_t *table; /* NULL: bytes stay as they are */
 } Part;
 
 typedef struct {
@@ -18,13 +17,20 @@ typedef struct {
   Part parts[];
 } Rows;
 
-static Rows *new_rows(SnnNode *node, uint32_t count) {
-  Rows *rows = snn_params(node, sizeof(Rows) + count * sizeof(Part));
+enum { TABLE_BYTES = 256 };
+
+/* With room for so many tables behind the parts. */
+static Rows *new_rows(SnnNode *node, uint32_t count, uint32_t tables) {
+  Rows *rows = snn_params(node, sizeof(Rows) + count * sizeof(Part) + (size_t)tables * TABLE_BYTES);
   if (rows) rows->count = count;
   return rows;
 }
 
-static void fill_table(uint8_t table[256], const SnnTensor *in, const SnnTensor *out) {
+static bool changes_bytes(const SnnTensor *in, const SnnTensor *out) {
+  return snn_is_quant8(in->type) && (in->scale != out->scale || in->zero_point != out->zero_point);
+}
+
+static void fill_table(uint8_t table[TABLE_BYTES], const SnnTensor *in, const SnnTensor *out) {
   int32_t shift = in->type == ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED ? 128 : 0;
   float scale = in->scale * (1.f / out->scale), bias = (float)-(in->zero_point + shift) * scale;
   for (int32_t stored = 0; stored < 256; stored++) {
@@ -78,8 +84,11 @@ static int concatenation_prepare(SnnNode *node) {
   SNN_CHECK(node, total <= UINT32_MAX, "%llu along the axis are too many", (unsigned long long)total);
   dims[axis] = (uint32_t)total;
   SNN_TRY(snn_set_shape(node, 0, first->rank, dims));
-  Rows *rows = new_rows(node, count);
+  uint32_t tables = 0;
+  for (uint32_t i = 0; i < count; i++) tables += changes_bytes(node->in[i], out);
+  Rows *rows = new_rows(node, count, tables);
   if (!rows) return SNN_NO_MEMORY;
+  uint8_t *table = (uint8_t *)&rows->parts[count];
   size_t element = snn_element_size(first->type) * snn_product(dims, (uint32_t)axis + 1, first->rank);
   rows->rows = snn_product(dims, 0, (uint32_t)axis);
   for (uint32_t i = 0; i < count; i++) {
@@ -88,8 +97,10 @@ static int concatenation_prepare(SnnNode *node) {
     part->offset = rows->row_bytes;
     part->bytes = t->dims[axis] * element;
     rows->row_bytes += part->bytes;
-    part->requantize = snn_is_quant8(t->type) && (t->scale != out->scale || t->zero_point != out->zero_point);
-    if (part->requantize) fill_table(part->table, t, out);
+    if (!changes_bytes(t, out)) continue;
+    fill_table(table, t, out);
+    part->table = table;
+    table += TABLE_BYTES;
   }
   return SNN_OK;
 }
@@ -103,7 +114,7 @@ static void join(SnnNode *node, const Rows *rows, SnnTensor **inputs) {
     if (part->bytes == 0) continue;
     for (size_t r = 0; r < rows->rows; r++, from += part->bytes) {
       uint8_t *to = out + r * rows->row_bytes + part->offset;
-      if (!part->requantize) memcpy(to, from, part->bytes);
+      if (part->table == NULL) memcpy(to, from, part->bytes);
       else
         for (size_t b = 0; b < part->bytes; b++) to[b] = part->table[from[b]];
     }
@@ -148,7 +159,7 @@ static int pack_prepare(SnnNode *node) {
   }
   for (uint32_t d = 0, from = 0; d <= first->rank; d++) dims[d] = d == (uint32_t)axis ? count : first->dims[from++];
   SNN_TRY(snn_set_shape(node, 0, first->rank + 1, dims));
-  Rows *rows = new_rows(node, count);
+  Rows *rows = new_rows(node, count, 0);
   if (!rows) return SNN_NO_MEMORY;
   rows->rows = snn_product(dims, 0, (uint32_t)axis);
   size_t bytes = snn_element_size(first->type) * snn_product(first->dims, (uint32_t)axis, first->rank);
@@ -194,7 +205,7 @@ static int split_prepare(SnnNode *node) {
   memcpy(dims, in->dims, sizeof(dims));
   dims[axis] /= (uint32_t)count;
   for (uint32_t i = 0; i < node->n_out; i++) SNN_TRY(snn_set_shape(node, i, in->rank, dims));
-  Rows *rows = new_rows(node, node->n_out);
+  Rows *rows = new_rows(node, node->n_out, 0);
   if (!rows) return SNN_NO_MEMORY;
   rows->rows = snn_product(dims, 0, axis);
   size_t bytes = snn_element_size(in->type) * snn_product(dims, axis, in->rank);

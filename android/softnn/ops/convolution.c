@@ -88,6 +88,10 @@ static void pack_matrix(const Conv *conv, const SnnNode *node, uint32_t index, u
                         .ny = phase.y.steps.taps,
                         .nx = phase.x.steps.taps,
                         .nc = conv->group_in};
+  if (!conv->transposed && conv->groups == 1) {
+    weights.packed = snn_constant_packed;
+    weights.node = node;
+  }
   void *to = packed + ((size_t)index * conv->groups + group) * conv->packed_step;
   if (conv->quantized) {
     const int32_t *bias = node->in[CONV_BIAS]->data;
@@ -322,8 +326,7 @@ static void multiply_quantized(const Part *part, uint32_t group, Rows rows, SnnT
   SnnRequant requant = conv->requant;
   size_t first = (size_t)group * conv->group_out + part->first;
   requant.multiplier += first;
-  requant.left += first;
-  requant.right += first;
+  requant.shifts += first;
   tile->a = ready ? rows.first : part->converted;
   tile->a_stride = stride;
   tile->row_sums = part->sums;

@@ -1,5 +1,6 @@
 /* DEPTHWISE_CONV_2D: every output channel reads one input channel. Kernels run over channels, along runs of pixels that read the same taps;
  * a depth multiplier is met by repeating the input's channels first. Taps outside the image read a line of zeros (of zero points). */
+#include <stdlib.h>
 #include <string.h>
 
 #include "../numeric.h"
@@ -56,25 +57,40 @@ static int plan_scratch(SnnNode *node, Depthwise *dw, size_t packed_bytes) {
   return SNN_OK;
 }
 
+static int fill(SnnNode *node, Depthwise *dw, void *memory) {
+  size_t channels = dw->out.channels;
+  bool wide = node->in[CONV_FILTER]->type != ANEURALNETWORKS_TENSOR_QUANT8_ASYMM;
+  return snn_requant_fill(node, memory, channels, channels, dw->window.fuse, wide, &dw->requant);
+}
+
+/* The output scaling's arrays are packed along with constant weights: afterwards nobody needs them. */
+static int build_packed(SnnNode *node, Depthwise *dw, size_t packed_bytes) {
+  bool fresh;
+  void *arrays = malloc(snn_requant_bytes(dw->out.channels));
+  if (arrays == NULL) return SNN_NO_MEMORY;
+  int code = fill(node, dw, arrays);
+  void *packed = code == SNN_OK ? snn_packed(node, snn_packing_tag(dw->kernels), packed_bytes, &fresh) : NULL;
+  if (code == SNN_OK && packed == NULL) code = SNN_NO_MEMORY;
+  if (packed != NULL && fresh) pack(dw, node, packed);
+  free(arrays);
+  dw->requant.multiplier = dw->requant.shifts = NULL;
+  dw->packed = packed;
+  return code;
+}
+
 static int build(SnnNode *node, Depthwise *draft) {
   size_t channels = draft->out.channels, packed_bytes = 0;
   SNN_CHECK(node, snn_qdepthwise_bytes(draft->kernels, draft->taps, channels, &packed_bytes) && packed_bytes < SIZE_MAX / 4,
             "the filter is too large");
   SNN_TRY(plan_scratch(node, draft, packed_bytes));
-  char *block = snn_params(node, sizeof(Depthwise) + (draft->quantized ? snn_requant_bytes(channels) : 0));
+  bool constant = snn_weights_constant(node), kept = draft->quantized && !constant;
+  char *block = snn_params(node, sizeof(Depthwise) + (kept ? snn_requant_bytes(channels) : 0));
   if (block == NULL) return SNN_NO_MEMORY;
   Depthwise *dw = (Depthwise *)(void *)block;
   *dw = *draft;
   if (!dw->quantized) return snn_fused_range_float(node, dw->window.fuse, &dw->lo, &dw->hi);
-  bool wide = node->in[CONV_FILTER]->type != ANEURALNETWORKS_TENSOR_QUANT8_ASYMM;
-  SNN_TRY(snn_requant_fill(node, block + sizeof(Depthwise), channels, channels, dw->window.fuse, wide, &dw->requant));
-  if (!snn_weights_constant(node)) return SNN_OK;
-  bool fresh;
-  void *packed = snn_packed(node, snn_packing_tag(dw->kernels), packed_bytes, &fresh);
-  if (packed == NULL) return SNN_NO_MEMORY;
-  if (fresh) pack(dw, node, packed);
-  dw->packed = packed;
-  return SNN_OK;
+  if (constant) return build_packed(node, dw, packed_bytes);
+  return fill(node, dw, block + sizeof(Depthwise));
 }
 
 int snn_depthwise_prepare(SnnNode *node) {

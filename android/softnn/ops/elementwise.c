@@ -15,7 +15,8 @@ typedef struct {
   SnnMultiplier output;
   const SnnKernels *kernels;    /* NULL: the scales are too unusual for them */
   SnnQPair pair;
-  int32_t a[256], b[256];       /* the operands by their stored byte: scaled to a common step (ADD, SUB), requantised (MAXIMUM, MINIMUM) */
+  /* The operands by their stored byte, where kernels do not do it: scaled to a common step (ADD, SUB), requantised (MAXIMUM, MINIMUM). */
+  int32_t table[][256];
 } Elementwise;
 
 /* --- validate --- */
@@ -100,7 +101,7 @@ static inline uint8_t finish(const Elementwise *e, int32_t raw) {
 }
 
 /* SUB has its second table negated. */
-#define AT(first, second) const int32_t x = e->a[(first)], y = e->b[(second)]
+#define AT(first, second) const int32_t x = e->table[0][(first)], y = e->table[1][(second)]
 PLAIN_ROW(add_tables, uint8_t, finish(e, x + y))
 PLAIN_ROW(max_quantized, uint8_t, (uint8_t)(x < y ? y : x))
 PLAIN_ROW(min_quantized, uint8_t, (uint8_t)(y < x ? y : x))
@@ -167,7 +168,10 @@ static int32_t stored_byte(const SnnTensor *t, uint32_t byte) {
 
 static SnnStored stored_form(const SnnTensor *t) { return (SnnStored){t->type != ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, t->zero_point}; }
 
-/* The same arithmetic, told to the kernels. They expect factors below one half. */
+/* Kernels expect factors below one half. */
+static bool fits_kernels(SnnMultiplier output) { return output.shift < 0; }
+
+/* The same arithmetic, told to the kernels. */
 static void describe_pair(const SnnNode *node, Elementwise *e, SnnMultiplier scale_a, SnnMultiplier scale_b) {
   e->pair = (SnnQPair){.a = {stored_form(node->in[0]), scale_a.multiplier, -scale_a.shift},
                        .b = {stored_form(node->in[1]), scale_b.multiplier, -scale_b.shift},
@@ -177,22 +181,37 @@ static void describe_pair(const SnnNode *node, Elementwise *e, SnnMultiplier sca
                        .zero_point = e->zero_point,
                        .lo = e->low,
                        .hi = e->high};
-  if (e->output.shift < 0) e->kernels = snn_kernels();
+  if (fits_kernels(e->output)) e->kernels = snn_kernels();
+}
+
+enum { LEFT = 20 };
+
+static double twice_max_scale(const SnnNode *node) { return 2 * (double)fmaxf(node->in[0]->scale, node->in[1]->scale); }
+
+/* Of ADD and SUB. */
+static SnnMultiplier sum_scale(const SnnNode *node) {
+  return snn_quantize_multiplier(twice_max_scale(node) / ((1 << LEFT) * (double)node->out[0]->scale));
 }
 
 /* ADD and SUB: both operands times 2^20 and their share of twice the larger scale. */
-static void scale_tables(const SnnNode *node, Elementwise *e) {
-  enum { LEFT = 20 };
+static void scale_operands(const SnnNode *node, Elementwise *e) {
   const SnnTensor *a = node->in[0], *b = node->in[1];
-  double twice_max = 2 * (double)fmaxf(a->scale, b->scale);
+  double twice_max = twice_max_scale(node);
   SnnMultiplier scale_a = snn_quantize_multiplier(a->scale / twice_max), scale_b = snn_quantize_multiplier(b->scale / twice_max);
-  e->output = snn_quantize_multiplier(twice_max / ((1 << LEFT) * (double)node->out[0]->scale));
-  int32_t sign = node->op->code == ANEURALNETWORKS_SUB ? -1 : 1;
-  for (uint32_t i = 0; i < 256; i++) {
-    e->a[i] = snn_multiply((stored_byte(a, i) - a->zero_point) * (1 << LEFT), scale_a);
-    e->b[i] = sign * snn_multiply((stored_byte(b, i) - b->zero_point) * (1 << LEFT), scale_b);
-  }
+  e->output = sum_scale(node);
   describe_pair(node, e, scale_a, scale_b);
+  int32_t sign = node->op->code == ANEURALNETWORKS_SUB ? -1 : 1;
+  for (uint32_t i = 0; i < 256 && e->kernels == NULL; i++) {
+    e->table[0][i] = snn_multiply((stored_byte(a, i) - a->zero_point) * (1 << LEFT), scale_a);
+    e->table[1][i] = sign * snn_multiply((stored_byte(b, i) - b->zero_point) * (1 << LEFT), scale_b);
+  }
+}
+
+static size_t table_bytes(const SnnNode *node) {
+  bool extreme = node->op->code == ANEURALNETWORKS_MAXIMUM || node->op->code == ANEURALNETWORKS_MINIMUM;
+  bool sum = node->op->code == ANEURALNETWORKS_ADD || node->op->code == ANEURALNETWORKS_SUB;
+  if (!snn_is_quant8(node->in[0]->type) || !(extreme || (sum && !fits_kernels(sum_scale(node))))) return 0;
+  return 2 * 256 * sizeof(int32_t);
 }
 
 static int prepare_quantized(SnnNode *node, Elementwise *e, int32_t fuse) {
@@ -203,7 +222,7 @@ static int prepare_quantized(SnnNode *node, Elementwise *e, int32_t fuse) {
   e->zero_b = b->zero_point;
   switch (node->op->code) {
     case ANEURALNETWORKS_ADD:
-    case ANEURALNETWORKS_SUB: scale_tables(node, e); break;
+    case ANEURALNETWORKS_SUB: scale_operands(node, e); break;
     case ANEURALNETWORKS_MUL: {
       float multiplier = a->scale * b->scale / out->scale;
       e->output = snn_quantize_multiplier(multiplier);
@@ -212,8 +231,8 @@ static int prepare_quantized(SnnNode *node, Elementwise *e, int32_t fuse) {
     }
     default:
       for (uint32_t i = 0; i < 256; i++) {
-        e->a[i] = snn_requantize(stored_byte(a, i), a, out);
-        e->b[i] = snn_requantize(stored_byte(b, i), b, out);
+        e->table[0][i] = snn_requantize(stored_byte(a, i), a, out);
+        e->table[1][i] = snn_requantize(stored_byte(b, i), b, out);
       }
   }
   return SNN_OK;
@@ -224,7 +243,7 @@ static int prepare(SnnNode *node) {
   int32_t code = node->op->code, type = node->in[0]->type, fuse = ANEURALNETWORKS_FUSED_NONE;
   SNN_TRY(snn_pairs_plan(node, &pairs));
   if (node->n_in > 2) SNN_TRY(snn_get_i32(node, 2, &fuse));
-  Elementwise *e = snn_params(node, sizeof *e);
+  Elementwise *e = snn_params(node, sizeof *e + table_bytes(node));
   if (e == NULL) return SNN_NO_MEMORY;
   e->pairs = pairs;
   if (snn_is_quant8(type)) {

@@ -42,7 +42,8 @@ static int validate(SnnNode *node) {
 }
 
 static void pack(const SnnNode *node, const FullyConnected *fc, void *packed) {
-  SnnWeights weights = {.base = node->in[WEIGHTS]->data, .stride_n = fc->depth, .stride_c = 1, .n = fc->units, .ny = 1, .nx = 1, .nc = fc->depth};
+  SnnWeights weights = {.base = node->in[WEIGHTS]->data, .stride_n = fc->depth, .stride_c = 1, .n = fc->units, .ny = 1, .nx = 1, .nc = fc->depth,
+                        .packed = snn_constant_packed, .node = node};
   const void *bias = node->in[BIAS]->data;
   if (fc->quantized) snn_qmatrix_pack(fc->kernels, packed, &weights, fc->weight_form, fc->in_form, bias);
   else snn_fmatrix_pack(fc->kernels, packed, &weights, bias, fc->lo, fc->hi);

@@ -72,13 +72,12 @@ static void pack(const Matmul *m, const void *matrix, void *packed) {
 static void fill_requant(const SnnNode *node, Matmul *m, int32_t *memory, size_t padded) {
   const SnnTensor *a = node->in[A], *b = node->in[B], *out = node->out[0];
   SnnMultiplier scale = snn_quantize_multiplier((double)(a->scale * b->scale) / (double)out->scale);
-  int32_t *multiplier = memory, *left = memory + padded, *right = left + padded;
+  int32_t *multiplier = memory, *shifts = memory + padded;
   for (size_t i = 0; i < padded; i++) {
     multiplier[i] = scale.multiplier;
-    left[i] = scale.shift > 0 ? scale.shift : 0;
-    right[i] = scale.shift < 0 ? -scale.shift : 0;
+    shifts[i] = snn_shifts(scale.shift);
   }
-  m->requant = (SnnRequant){multiplier, left, right, scale.shift < 0, true, out->zero_point, -128, 127};
+  m->requant = (SnnRequant){multiplier, shifts, scale.shift < 0, true, out->zero_point, -128, 127};
 }
 
 static int build(SnnNode *node, const Matmul *draft) {
@@ -89,7 +88,7 @@ static int build(SnnNode *node, const Matmul *draft) {
                                   : snn_fmatrix_bytes(kernels, draft->columns, draft->depth, &step));
   SNN_CHECK(node, fits && snn_size_mul(step, matrices, &packed_bytes) && packed_bytes < SIZE_MAX / 4, "the matrices are too large");
   size_t requant_at = snn_align(sizeof(Matmul), 64);
-  char *block = snn_params(node, requant_at + (quantized ? 3 * padded * sizeof(int32_t) : 0));
+  char *block = snn_params(node, requant_at + (quantized ? 2 * padded * sizeof(int32_t) : 0));
   if (block == NULL) return SNN_NO_MEMORY;
   Matmul *m = (Matmul *)(void *)block;
   *m = *draft;

@@ -13,8 +13,10 @@
 #define MAP_FIXED 0x10
 #define MAP_ANONYMOUS 0x20
 #define MAP_FAILED ((void *)-1)
+#define MADV_DONTNEED 4
 
 void *mmap(void *wanted, size_t length, int protection, int flags, int fd, off_t offset);
+int madvise(void *from, size_t length, int advice);
 int mprotect(void *from, size_t length, int protection);
 int munmap(void *from, size_t length);
 
