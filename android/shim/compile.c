@@ -129,6 +129,7 @@ static bool set_value(NtkSession *session, NtkLoaded *loaded, uint32_t model_ind
     } else {
       const void *value = large ? aligned(session, loaded, data, length) : data;
       if (value == NULL) return false;
+      loaded->values_in_program |= large && file == NULL && value == data;
       result = NTK_CALL(session, Model_setOperandValue, model, (int32_t)index, value, length);
       loaded->copied_bytes += length;
     }
@@ -380,12 +381,15 @@ static bool prepare_arguments(NtkSession *session, NtkLoaded *loaded) {
   loaded->output_count = model->output_count;
   loaded->arguments = calloc(count, sizeof *loaded->arguments);
   loaded->places = calloc(count, sizeof *loaded->places);
-  if (loaded->arguments == NULL || loaded->places == NULL)
+  loaded->declared = calloc(count, sizeof *loaded->declared);
+  if (loaded->arguments == NULL || loaded->places == NULL || loaded->declared == NULL)
     return ntk_fail(session, NTK_STATUS_SYSTEM, ENOMEM, "out of memory for %zu inputs and outputs", count);
   for (size_t i = 0; i < count; i++) {
     uint32_t operand = i < model->input_count ? model->inputs[i] : model->outputs[i - model->input_count];
-    loaded->arguments[i].operand = &model->operands[operand];
+    loaded->declared[i] = model->operands[operand];
+    loaded->arguments[i].operand = &loaded->declared[i];
   }
+  ntk_program_trim(&loaded->program, loaded->values_in_program);
   return true;
 }
 
@@ -397,6 +401,7 @@ void ntk_loaded_free(NtkSession *session, NtkLoaded *loaded) {
     ntk_region_release(&session->arena, &loaded->arguments[i].region);
   free(loaded->arguments);
   free(loaded->places);
+  free(loaded->declared);
   free(loaded->models);
   ntk_program_free(&loaded->program);
   ntk_files_release(session, loaded->files);

@@ -86,7 +86,10 @@ static void free_chunk(NtkArena *arena, NtkChunk *chunk) {
 
 /* Maps shared memory and gives it to each NNAPI. Where the system has none for us, plain memory still does: NNAPI then gets pointers. */
 static bool map_chunk(NtkArena *arena, NtkChunk *chunk, size_t size) {
-  int fd = ntk_shared_memory(size);
+  int fd = -1;
+#ifndef NTK_STATIC_LIBRARY /* else the run time is in this process, and would only map the same memory once more */
+  fd = ntk_shared_memory(size);
+#endif
   void *map = fd >= 0 ? mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
   if (map == MAP_FAILED) {
     map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -316,12 +316,20 @@ bool ntk_program_read(NtkProgram *program, uint8_t *bytes, size_t size, const ui
   return false;
 }
 
-void ntk_program_free(NtkProgram *program) {
+void ntk_program_trim(NtkProgram *program, bool keep_bytes) {
   for (uint32_t i = 0; program->models != NULL && i < program->model_count; i++) {
     free(program->models[i].operands);
     free(program->models[i].operations);
   }
   free(program->models);
+  program->models = NULL;
+  if (keep_bytes) return;
+  free(program->bytes);
+  program->bytes = NULL;
+}
+
+void ntk_program_free(NtkProgram *program) {
+  ntk_program_trim(program, true);
   free(program->order);
   free(program->bytes);
   *program = (NtkProgram){0};

@@ -57,6 +57,8 @@ bool ntk_tensor_size(int32_t type, uint32_t rank, const uint32_t *dims, uint64_t
  * On failure the rule that is broken, where and by what, is in `message` and the program is empty. */
 bool ntk_program_read(NtkProgram *program, uint8_t *bytes, size_t size, const uint64_t file_sizes[2], char *message,
                       size_t message_size);
+/* Gives back all but the models' number and order, and the bytes when they are still used. */
+void ntk_program_trim(NtkProgram *program, bool keep_bytes);
 void ntk_program_free(NtkProgram *program);
 
 #endif

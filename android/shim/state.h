@@ -72,8 +72,10 @@ typedef struct {
   bool one_device; /* compiled for exactly one device: timeouts and durations work */
   NtkCopy *copies;
   uint64_t mapped_bytes, copied_bytes;
+  bool values_in_program; /* NNAPI reads constants in the program's bytes */
   uint32_t input_count, output_count;
   NtkArgument *arguments; /* inputs, then outputs */
+  NtkOperand *declared;   /* their operands */
 } NtkLoaded;
 
 struct NtkSession {

@@ -4,7 +4,7 @@
 
 #include "session.h"
 
-enum { NTK_STREAM_BUFFER = 1 << 16 };
+enum { NTK_STREAM_BUFFER = 1 << 12 };
 
 /* The reading end. Never reads beyond the frame at hand: a supervisor that takes over finds the stream where `watch` says. */
 typedef struct {
