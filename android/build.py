@@ -62,6 +62,11 @@ _LOOPS = ("kernels", "broadcast", "f16", "layout", "numeric", "requant", "run", 
 #: Operations on a few boxes, hashes or control values: nothing that vectors would speed up.
 _SHORT = ("boxes", "control_flow", "detection", "lsh", "postprocessing", "random", "roi")
 
+#: Tables of kernels, of which a machine uses one: those that newer x86-64 processors leave alone, and what all have.
+_OTHER_PROCESSORS = ("kernels_avx2", "kernels_avxvnni", "kernels_baseline")
+#: Operations that few models have.
+_RARE = (*_SHORT, "comparison", "lstm", "matmul", "normalization", "quantized_lstm", "recurrent", "space", "transpose", "unary")
+
 #: Called with (steps done, steps in all, what is being done).
 Progress = Callable[[int, int, str], None]
 
@@ -231,7 +236,7 @@ class _Builder:
 
     def plan(self, name: str) -> tuple[list[str], tuple[str, ...]]:
         """Sources and link flags of one product."""
-        shim, softnn = self.tree.units("shim"), self.tree.units("softnn", "softnn/ops")
+        shim, softnn = self.tree.units("shim"), sorted(self.tree.units("softnn", "softnn/ops"), key=_place)
         own = self.target.android and not self.toolchain.ndk  # what an NDK's compiler adds by itself
         if name == SHIM and self.target.android:
             if not own:
@@ -249,6 +254,17 @@ class _Builder:
         if own:
             return [*softnn, bionic.RUNTIME], flags
         return softnn, (*flags, "-lm") if self.target.android else (*flags, "-lm", "-lpthread")
+
+
+def _place(source: str) -> tuple[int, str]:
+    """Where code lies in the library: what few models use, and the tables for older processors, at its end.
+
+    The system maps a file's pages by the dozen, so code between is resident though nobody calls it.
+    """
+    folder, _, name = source.removesuffix(".c").rpartition("/")
+    if folder == "softnn":
+        return 3 if name in _OTHER_PROCESSORS else 0, source
+    return 2 if name in _RARE else 1, source
 
 
 def source_hash(tree: SourceTree, variant: Variant, version: str | None = None) -> str:

@@ -121,6 +121,7 @@ def targets() -> dict[str, Target]:
     with contextlib.suppress(BuildError):
         found.append(host_target())
     found += [
+        Target("x86_64-linux", "x86_64-linux-musl", ("-DNTK_STATIC_LIBRARY",), static=True),
         Target("aarch64-linux", "aarch64-linux-musl", ("-DNTK_STATIC_LIBRARY",), static=True),
         Target("arm-linux", "arm-linux-musleabihf", ("-DNTK_STATIC_LIBRARY",), static=True),
         _android("arm64-v8a", "aarch64-linux-android", "/system/bin/linker64"),

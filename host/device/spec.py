@@ -13,10 +13,10 @@ from .virtual.config import ABIS, VirtualConfig, host_abi
 
 SYNTAX = (
     "auto, cpu, local[SETTINGS], virtual[:ABI][SETTINGS], abi:ABI or an adb serial, "
-    "where SETTINGS are ,fl=N ,refuse=OP+OP ,refuse-every=N ,faults=... and, for virtual, ,cpu=NAME ,sysroot=DIR"
+    "where SETTINGS are ,fl=N ,refuse=OP+OP ,refuse-every=N ,faults=... and, for virtual, ,cpu=NAME ,sysroot=DIR ,library=FILE"
 )
 
-_KEYS = ("fl", "refuse", "refuse-every", "faults", "cpu", "sysroot")
+_KEYS = ("fl", "refuse", "refuse-every", "faults", "cpu", "sysroot", "library")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class DeviceSpec:
         feature_level, refuse, refuse_every, faults: Settings of software NNAPI, for `local` and `virtual`.
         cpu: For `virtual` of another ABI: the processor that its emulator plays, by qemu's name.
         sysroot: For `virtual`: directory with a real Android `/system` to run Android's own programs with.
+        library: For `virtual`: the `libneuralnetworks.so` that it has in its system; "" = software NNAPI, in the program.
     """
 
     kind: str
@@ -41,13 +42,14 @@ class DeviceSpec:
     faults: str = ""
     cpu: str = ""
     sysroot: str = ""
+    library: str = ""
 
     def config(self, **more: object) -> VirtualConfig:
         """The virtual phone of these settings."""
         values: dict[str, object] = {
             "abi": self.abi, "feature_level": self.feature_level, "refuse": self.refuse,
             "refuse_every": self.refuse_every, "faults": self.faults,
-            "cpu": self.cpu, "sysroot": self.sysroot,
+            "cpu": self.cpu, "sysroot": self.sysroot, "library": self.library,
         }  # fmt: skip
         return VirtualConfig(**(values | more))  # type: ignore[arg-type]
 
@@ -71,7 +73,7 @@ def parse_spec(text: str) -> DeviceSpec:
     if colon:
         _abi(text, abi)
     values = _settings(text, settings)
-    for key in ("cpu", "sysroot"):
+    for key in ("cpu", "sysroot", "library"):
         if key in values and kind != "virtual":
             raise UsageError(f"{key} in device '{text}' is for virtual devices")
     return DeviceSpec(
@@ -83,6 +85,7 @@ def parse_spec(text: str) -> DeviceSpec:
         faults=values.get("faults", "").replace("+", ","),
         cpu=values.get("cpu", ""),
         sysroot=values.get("sysroot", ""),
+        library=values.get("library", ""),
     )
 
 

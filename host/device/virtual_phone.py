@@ -19,8 +19,8 @@ from .base import Progress, for_build
 from .virtual.config import ABIS, VirtualConfig, host_abi
 from .virtual.launch import VirtualDeviceError, VirtualPhone, launch
 
-#: ABI that is not the host's -> build target that runs there under an emulator, without any Android.
-VIRTUAL_TARGETS = {"arm64-v8a": "aarch64-linux", "armeabi-v7a": "arm-linux"}
+#: ABI -> build target that runs there without any Android: on a host of that ABI, or under an emulator.
+VIRTUAL_TARGETS = {"x86_64": "x86_64-linux", "arm64-v8a": "aarch64-linux", "armeabi-v7a": "arm-linux"}
 #: ABI -> the emulator program (package qemu-user) that runs its programs here.
 _EMULATORS = {"arm64-v8a": "qemu-aarch64", "armeabi-v7a": "qemu-arm", "x86_64": "qemu-x86_64", "x86": "qemu-i386"}
 
@@ -64,8 +64,9 @@ def _close_running() -> None:
 def prepare_config(config: VirtualConfig, progress: Progress | None = None) -> VirtualConfig:
     """Adds what the phone needs to run programs: software NNAPI as its library, an emulator for another ABI.
 
-    Programs are the host's own build for its ABI, a static Linux build under an emulator for another one, and the
-    true Android build under an emulator where there is a `sysroot`.
+    Programs are a static Linux build with software NNAPI in it, under an emulator for another ABI than the host's;
+    the host's own build where there is a `library`; and the true Android build under an emulator where there is a
+    `sysroot`.
 
     Raises:
         DeviceError: There is no way to run that ABI here.
@@ -73,6 +74,8 @@ def prepare_config(config: VirtualConfig, progress: Progress | None = None) -> V
     """
     if config.runner:  # the caller knows how
         return config
+    if config.library and not Path(config.library).is_file():
+        raise DeviceError(f"library={config.library} is no file", advice="Name a libneuralnetworks.so")
     if config.sysroot:
         return _with_sysroot(config, progress)
     if config.abi == host_abi():
@@ -81,7 +84,13 @@ def prepare_config(config: VirtualConfig, progress: Progress | None = None) -> V
                 f"cpu={config.cpu} is for an emulator, and programs for {config.abi} run on this machine itself",
                 advice="Leave it out, or choose another ABI",
             )
-        return dataclasses.replace(config, target="host", library=config.library or _library("host", progress))
+        # A dynamic linker and a C library of their own would take more memory than a small model does.
+        return dataclasses.replace(config, target="host" if config.library else VIRTUAL_TARGETS[config.abi])
+    if config.library:
+        raise DeviceError(
+            f"library={config.library} cannot be loaded: programs for {config.abi} have software NNAPI in them",
+            advice="Leave it out, or give the device a real Android with sysroot=DIR as well",
+        )
     target = VIRTUAL_TARGETS.get(config.abi)
     if target is None:
         known = ", ".join([host_abi(), *(abi for abi in VIRTUAL_TARGETS if abi != host_abi())])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from nnapi_toolkit.device import LocalDevice, open_device, parse_spec
 from nnapi_toolkit.device.virtual.config import VirtualConfig, host_abi
-from nnapi_toolkit.errors import UsageError
+from nnapi_toolkit.device.virtual_phone import VIRTUAL_TARGETS, prepare_config
+from nnapi_toolkit.errors import DeviceError, UsageError
 
 
 def test_words() -> None:
@@ -40,11 +43,25 @@ def test_settings() -> None:
         ("virtual,fl=three", "1 to 8"), ("virtual,fl", "no setting"), ("virtual,level=3", "no setting"),
         ("virtual,refuse=AVERAGE_POOL", "AVERAGE_POOL_2D"), ("virtual,fl=1,fl=2", "twice"), ("local:x86_64", "no device"),
         ("local,refuse-every=0", "refuse-every"), ("", "no device"), (" auto", "no device"), ("virtual,", "no setting"),
+        ("local,library=x.so", "for virtual devices"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         parse_spec(text)
+
+
+def test_a_library_is_of_this_machine(tmp_path: Path) -> None:
+    """Only a program with a dynamic linker can load one."""
+    library = tmp_path / "libneuralnetworks.so"
+    with pytest.raises(DeviceError, match="is no file"):
+        prepare_config(parse_spec(f"virtual,library={library}").config())
+    library.write_bytes(b"")
+    assert prepare_config(parse_spec(f"virtual,library={library}").config()).target == "host"
+    assert prepare_config(parse_spec("virtual").config()).target in VIRTUAL_TARGETS.values()
+    other = next(abi for abi in VIRTUAL_TARGETS if abi != host_abi())
+    with pytest.raises(DeviceError, match="have software NNAPI in them"):
+        prepare_config(parse_spec(f"virtual:{other},library={library}").config())
 
 
 def test_cpu_is_no_device() -> None:

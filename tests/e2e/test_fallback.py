@@ -233,7 +233,8 @@ def test_every_node_alone_and_bisection() -> None:
 
 
 def test_it_is_pushed_once(small_model: Path, native: BuildResult) -> None:
-    with open_virtual(VirtualConfig(refuse=("AVERAGE_POOL_2D",))) as phone:
+    config = VirtualConfig(refuse=("AVERAGE_POOL_2D",), library=str(native.libneuralnetworks))
+    with open_virtual(config) as phone:
         with Session(small_model, phone) as plain:
             before = plain.pushed_bytes
         control = phone.phone.control()
@@ -261,10 +262,12 @@ def with_library(monkeypatch: pytest.MonkeyPatch, library: Path) -> None:
     )
 
 
-def test_a_library_that_does_not_load(monkeypatch: pytest.MonkeyPatch, small_model: Path, tmp_path: Path) -> None:
+def test_a_library_that_does_not_load(
+    monkeypatch: pytest.MonkeyPatch, small_model: Path, native: BuildResult, tmp_path: Path
+) -> None:
     broken = tmp_path / "broken.so"
     broken.write_bytes(b"\x7fELF" + bytes(5000))
-    with open_virtual() as phone:
+    with open_virtual(VirtualConfig(library=str(native.libneuralnetworks))) as phone:
         with monkeypatch.context() as patched:
             with_library(patched, broken)
             with pytest.raises(LibraryError) as caught:
@@ -281,13 +284,17 @@ def test_a_library_that_does_not_load(monkeypatch: pytest.MonkeyPatch, small_mod
 
 
 @pytest.fixture
-def failing(monkeypatch: pytest.MonkeyPatch, native: BuildResult, tmp_path: Path) -> None:
-    """The pushed library takes its settings, faults among them, from the environment as the device's own does."""
+def failing(monkeypatch: pytest.MonkeyPatch, native: BuildResult, tmp_path: Path) -> str:
+    """The pushed library takes its settings, faults among them, from the environment as the device's own does.
+
+    A virtual device that has a library of its own and loads another beside it, up to its faults.
+    """
     copy = tmp_path / "without_configure.so"
     data = native.libneuralnetworks.read_bytes()
     assert data.count(b"\0softnn_configure\0") == 1
     copy.write_bytes(data.replace(b"\0softnn_configure\0", b"\0softnn_cannot_be\0"))
     with_library(monkeypatch, copy)
+    return f"virtual,library={native.libneuralnetworks},faults="
 
 
 @pytest.fixture
@@ -300,11 +307,11 @@ def native() -> BuildResult:
 @pytest.mark.parametrize(
     ("fault", "phase"), [("Execution_compute:5:2", "execute"), ("Compilation_finish:4:2", "compile")]
 )
-def test_its_failures_are_told_from_the_drivers(failing: None, small_model: Path, fault: str, phase: str) -> None:
+def test_its_failures_are_told_from_the_drivers(failing: str, small_model: Path, fault: str, phase: str) -> None:
     """Partitions softnn, nnapi, softnn: the second call of that kind in one library is the last partition's."""
     with (
         pytest.raises(DriverError) as caught,
-        Session(small_model, f"virtual,faults={fault}", without("CONV_2D,LOGISTIC", diagnose=False)) as session,
+        Session(small_model, f"{failing}{fault}", without("CONV_2D,LOGISTIC", diagnose=False)) as session,
     ):
         session.run([RANDOM])
     failure = failure_of(caught.value)
@@ -316,19 +323,19 @@ def test_its_failures_are_told_from_the_drivers(failing: None, small_model: Path
 
 
 @pytest.mark.parametrize("fault", ["Execution_compute:kill:2", "Compilation_finish:4:2"])
-def test_its_partition_runs_here_instead(failing: None, small_model: Path, fault: str) -> None:
+def test_its_partition_runs_here_instead(failing: str, small_model: Path, fault: str) -> None:
     options = without("CONV_2D,LOGISTIC", on_failure="cpu", diagnose=False)
-    with Session(small_model, f"virtual,faults={fault}", options) as session:
+    with Session(small_model, f"{failing}{fault}", options) as session:
         np.testing.assert_allclose(session.run([RANDOM])[0], reference(small_model), rtol=1e-5, atol=1e-6)
         assert session.summary()["failed_partitions"] == [2]
         assert targets(session) == ["softnn", "nnapi", "cpu"]
         assert session.summary()["softnn_nodes"] == 1
 
 
-def test_killed_in_mid_inference(failing: None, small_model: Path) -> None:
+def test_killed_in_mid_inference(failing: str, small_model: Path) -> None:
     """The worker dies inside software NNAPI: a named error, and the session, library and all, begins anew."""
     options = without("CONV_2D,LOGISTIC", diagnose=False)
-    with Session(small_model, "virtual,faults=Execution_compute:kill:2", options) as session:
+    with Session(small_model, f"{failing}Execution_compute:kill:2", options) as session:
         for _ in range(2):
             with pytest.raises(WorkerLostError) as caught:
                 session.run([RANDOM])
