@@ -167,6 +167,44 @@ def _emit_lookup(builder: ProgramBuilder, out: Operand, entries: Int64, index: i
     builder.operation("GATHER", [table, builder.int32(0), index], target)
 
 
+def windows_of(entries: Int64) -> tuple[int, Int64, Int64, Int64]:
+    """A table that never falls, in windows of a power of two entries with one step at most: (width, step, before, after).
+
+    Entry `i` is `after[w]` where `i >= step[w]`, else `before[w]`, with `w = i // width`.
+    """
+    changes = np.flatnonzero(np.diff(entries)) + 1
+    width = 1 << (len(entries) - 1).bit_length()
+    while width > 1 and np.any(np.diff(changes // width) == 0):
+        width //= 2
+    first = np.arange(0, len(entries), width)
+    last = np.minimum(first + width, len(entries)) - 1
+    step = last + 1
+    step[changes // width] = changes
+    return width, step, entries[first], entries[last]
+
+
+def _emit_window_lookup(builder: ProgramBuilder, out: Operand, entries: Int64, index: int, target: int) -> None:
+    """The same for a long table that never falls, by an index in float32: small tables, and one comparison."""
+    shape = builder.operand(index).dimensions
+    width, step, before, after = windows_of(entries)
+    parts = builder.temporary(OperandCode.TENSOR_FLOAT32, shape)
+    factor = builder.constant(np.full(1, 1 / width, np.float32), OperandCode.TENSOR_FLOAT32)
+    builder.operation("MUL", [index, factor, builder.int32(0)], parts)
+    floors = builder.temporary(OperandCode.TENSOR_FLOAT32, shape)
+    builder.operation("FLOOR", [parts], floors)
+    window = builder.temporary(OperandCode.TENSOR_INT32, shape)
+    builder.operation("CAST", [floors], window)
+    steps = builder.temporary(OperandCode.TENSOR_FLOAT32, shape)
+    table = builder.constant(step.astype(np.float32), OperandCode.TENSOR_FLOAT32)
+    builder.operation("GATHER", [table, builder.int32(0), window], steps)
+    results = [builder.temporary_like(target, shape) for _ in range(2)]
+    for values, result in zip((after, before), results, strict=True):
+        _emit_lookup(builder, out, values, window, result)
+    reached = builder.temporary(OperandCode.TENSOR_BOOL8, shape)
+    builder.operation("GREATER_EQUAL", [index, steps], reached)
+    builder.operation("SELECT", [reached, *results], target)
+
+
 # -- MEAN with another scale for the result as a depthwise convolution ----------------------------------------------
 
 
@@ -239,8 +277,9 @@ def _mean_rule(case: Case) -> None:
     )
 
 
-#: Largest table of means, in bytes.
+#: Largest table of means, in bytes; and from which length on it is put as windows.
 _LARGEST_TABLE = 1 << 20
+_LONG_TABLE = 1 << 16
 
 
 def _mean_table_rule(case: Case) -> None:
@@ -271,12 +310,16 @@ def _lower_mean_table(builder: ProgramBuilder, case: Case) -> None:
     sums = builder.temporary(OperandCode.TENSOR_FLOAT32, out.shape)
     axes = builder.int32_vector(axes_of(case))
     builder.operation("REDUCE_SUM", [real, axes, builder.bool(bool(case.options.keep_dims))], sums)
-    index = builder.temporary(OperandCode.TENSOR_INT32, out.shape)
-    builder.operation("CAST", [sums], index)
     count, lowest, highest = _sum_range(case)
     every = np.arange(lowest, highest + 1, dtype=np.int64)
     entries = multiply(every, *_mean_multiplier(case, count)) + case.scaled(out)[1]
-    _emit_lookup(builder, out, np.clip(entries, *_limits(out.tensor.type)), index, target)
+    entries = np.clip(entries, *_limits(out.tensor.type))
+    if len(entries) > _LONG_TABLE:
+        _emit_window_lookup(builder, out, entries, sums, target)
+        return
+    index = builder.temporary(OperandCode.TENSOR_INT32, out.shape)
+    builder.operation("CAST", [sums], index)
+    _emit_lookup(builder, out, entries, index, target)
 
 
 def _lower_mean(builder: ProgramBuilder, case: Case) -> None:

@@ -19,6 +19,7 @@ from nnapi_toolkit.delegate.partition import PlanOptions, make_plan
 from nnapi_toolkit.delegate.rewrites import ALL, DEFAULT, RULES, SUMMARIES
 from nnapi_toolkit.delegate.rewrites.folding import freeze_shapes
 from nnapi_toolkit.delegate.rewrites.per_channel import exact_scale
+from nnapi_toolkit.delegate.rewrites.tables import windows_of
 from nnapi_toolkit.delegate.target import Target
 
 from tests.conftest import model_path
@@ -233,3 +234,24 @@ def test_matrix_has_a_row_for_each_level_and_names_what_holds_a_model_back() -> 
     assert worst["op"] == "CONV_2D" and worst["rule"] == "per-channel-quantization" and worst["lifted_by"] == ["feature level 3"]
     shares = [row["delegated_mac_share"] for row in rows]
     assert shares == sorted(shares)
+
+
+@settings(max_examples=60)
+@given(
+    length=st.integers(1, 3000), steps=st.lists(st.tuples(st.integers(0, 3000), st.integers(1, 5)), max_size=40), start=st.integers(-128, 127)
+)
+def test_windows_of_a_rising_table(length: int, steps: list[tuple[int, int]], start: int) -> None:
+    """Wherever it rises, by however much, and also where neighbours do: what is looked up is the entry."""
+    entries = np.full(length, start, np.int64)
+    for at, by in steps:
+        entries[at:] += by
+    width, step, before, after = windows_of(entries)
+    assert width & (width - 1) == 0 and len(step) == len(before) == len(after) == -(-length // width)
+    index = np.arange(length)
+    np.testing.assert_array_equal(np.where(index >= step[index // width], after[index // width], before[index // width]), entries)
+
+
+def test_windows_of_means_are_few() -> None:
+    """One output step for some thousand sums: the table of 3,136 elements' means shrinks by three orders of magnitude."""
+    sums = np.arange(3136 * 255 + 1)
+    assert len(windows_of(np.clip(sums // 3000, 0, 255))[1]) < 800
