@@ -19,6 +19,7 @@ from nnapi_toolkit.device import AdbDevice, AdbServer, Device, LocalDevice, open
 from nnapi_toolkit.device.store import FOLDER
 from nnapi_toolkit.errors import DeviceError, ShimError
 from nnapi_toolkit.failures import PartitionFailedError
+from nnapi_toolkit.footprint import needed_bytes
 from nnapi_toolkit.options import CACHE_LEVEL
 from nnapi_toolkit.phonestate import Cooling, PhoneState, read_state, wait_until_cool
 from nnapi_toolkit.remote import Remote
@@ -100,6 +101,35 @@ def _ratios(values: Sequence[float]) -> dict[str, float]:
     return {"min": float(min(values)), "median": float(np.median(values)), "max": float(max(values))}
 
 
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """Memory: the peak of the program's process on the device in bytes, None: not known, for `reason`.
+
+    `needed` is what the whole model needs in any case: weights, and the most activations that are alive at once.
+    """
+
+    needed: int = 0
+    peak_resident: int | None = None
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in `nnapi bench --json`."""
+        return {"peak_resident_bytes": self.peak_resident, "needed_bytes": self.needed, "reason": self.reason or None}
+
+
+def _footprint(session: Session) -> Footprint:
+    """Asked after the inferences; a process that died and was replaced tells of its successor."""
+    needed = needed_bytes(session.graph)
+    if session.remote is None:
+        return Footprint(needed, reason="no device")
+    if isinstance(session.remote.device, LocalDevice):
+        return Footprint(needed, reason="the device is part of this process")
+    try:
+        return Footprint(needed, session.remote.session.client.stats().max_resident_kib * 1024)
+    except (DeviceError, ShimError) as error:
+        return Footprint(needed, reason=str(error))
+
+
 @dataclass(slots=True)
 class BenchResult:
     """Samples of one benchmark; `to_json` is the stable form of `nnapi bench --json`."""
@@ -115,6 +145,7 @@ class BenchResult:
     threads: int = 1
     before: PhoneState = field(default_factory=PhoneState)
     after: PhoneState = field(default_factory=PhoneState)
+    memory: Footprint = field(default_factory=Footprint)
     compile_cache: CompileTimes = field(default_factory=CompileTimes)
     cooling: Cooling | None = None
     sustained: list[Minute] | None = None
@@ -136,6 +167,7 @@ class BenchResult:
             "open_ms": self.open_ns / 1e6,
             "compile_ms": self.compile_ns / 1e6,
             "compile_cache": self.compile_cache.to_json(),
+            "memory": self.memory.to_json(),
             "partitions": self.partitions,
             "summary": self.summary,
             "state": {"before": self.before.to_json(), "after": self.after.to_json()},
@@ -246,6 +278,7 @@ def bench_model(
         if sustained_minutes > 0:
             minutes = _sustain(session, inputs, sustained_minutes * minute_seconds, minute_seconds, phone)
         after = read_state(phone)
+        memory = _footprint(session)
         return BenchResult(
             model=str(graph.path),
             device=session.device_name,
@@ -258,6 +291,7 @@ def bench_model(
             threads=threads,
             before=before,
             after=after,
+            memory=memory,
             compile_cache=_measure_cache(session) if compile_cache else CompileTimes(reason="not asked for"),
             cooling=cooling,
             sustained=minutes,

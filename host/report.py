@@ -134,6 +134,13 @@ def print_bench(result: dict[str, Any]) -> None:
         f"first inference {result['first_us'] / 1e3:.2f} ms, steady {result['wall_us']['p50'] / 1e3:.2f} ms; "
         f"{result['latency_us']['count']} runs"
     )
+    memory = result["memory"]
+    if memory["peak_resident_bytes"] is not None:
+        console.print(
+            f"memory: the program's process peaked at {size(memory['peak_resident_bytes'])}, "
+            f"{memory['peak_resident_bytes'] / memory['needed_bytes']:.2f} times the weights and live activations "
+            f"({size(memory['needed_bytes'])})"
+        )
     if versus is not None:
         ratio = versus["ratio"]
         console.print(

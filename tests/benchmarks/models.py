@@ -29,6 +29,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from nnapi_toolkit.arrays import random_inputs
 from nnapi_toolkit.bench import open_with_threads
 from nnapi_toolkit.delegate.graph import Graph
+from nnapi_toolkit.footprint import needed_bytes
 from nnapi_toolkit.session import Session, SessionOptions
 
 from tests.benchmarks import instructions, planning
@@ -201,6 +202,7 @@ def road(path: Path, rounds: int) -> dict[str, Any]:
         samples = Samples()
         for _ in range(3):
             session.run(arrays)
+        stats = device.client.stats()  # before the echoes, which the program keeps a buffer for
         for _ in range(rounds):
             samples.session("virtual", session, arrays)
             begin = time.perf_counter_ns()
@@ -210,7 +212,6 @@ def road(path: Path, rounds: int) -> dict[str, Any]:
         for future in [session.submit(arrays) for _ in range(rounds)]:
             future.result()
         samples.add("two under way", (time.perf_counter_ns() - begin) / rounds)
-        stats = device.client.stats()
         return {
             "p50_us": {name: statistics.median(values) for name, values in samples.all.items()},
             "p90_us": {name: float(np.percentile(values, 90)) for name, values in samples.all.items()},
@@ -219,20 +220,6 @@ def road(path: Path, rounds: int) -> dict[str, Any]:
             "needed_kib": needed_bytes(session.graph) / 1024,
             "compile_ms": sum(session.compile_ns) / 1e6,
         }
-
-
-def needed_bytes(graph: Graph) -> int:
-    """Weights, and the largest sum of activations that are alive at once in the model's order."""
-    main = graph.subgraphs[0]
-    weights = sum(t.byte_size for t in main.tensors if t.is_constant)
-    last = {t: number for number, op in enumerate(main.operators) for t in op.inputs if t >= 0}
-    alive = set(main.inputs)
-    peak = 0
-    for number, op in enumerate(main.operators):
-        alive.update(op.outputs)
-        peak = max(peak, sum(main.tensors[t].byte_size for t in alive))
-        alive -= {t for t in op.inputs if last.get(t) == number and t not in main.outputs}
-    return weights + peak
 
 
 def markdown(document: dict[str, Any]) -> str:

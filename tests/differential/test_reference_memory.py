@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from nnapi_toolkit.arrays import random_inputs
 from nnapi_toolkit.delegate.graph import Graph
+from nnapi_toolkit.footprint import needed_bytes
 from nnapi_toolkit.reference.executor import ReferenceExecutor
 
-from tests.benchmarks.models import needed_bytes
 from tests.conftest import Golden, model_path
 from tests.differential.litert import T, compare, floats, integers, quantized, rng
 from tests.modelbuilder import ModelBuilder
