@@ -5,8 +5,9 @@ All acceptable nodes are delegated, cut as TFLite cuts. Then:
 * with a limit on the number of partitions, those that save most are kept (not those with most nodes);
 * without one, a partition is dropped only when that is clearly right: it holds no multiply-accumulate at all, other partitions
   remain, TFLite's delegate would not take it either, and its boundary costs several times what its nodes would cost on the CPU;
-* whatever TFLite's own choice would be on the same nodes is estimated too, and taken where it is estimated lower: the result is
-  never predicted to be slower.
+* whatever TFLite's own choice would be on the same nodes is estimated too, and taken where it is estimated lower; if it holds
+  fewer multiply-accumulates, partitions that lose time and that it has not are dropped until the estimate is as low: the
+  result is never predicted to be slower, and never has fewer multiply-accumulates.
 """
 
 from __future__ import annotations
@@ -100,7 +101,34 @@ def choose(
             reason = Reason("partition-cost", "the node", "dearer to delegate than to keep", "worth its boundary")
             dropped = {n: dropped.get(n, reason) for n in accepted - rival}
             epochs, nodes = other, set(rival)
+        elif fewer_macs and min_nodes <= 1:
+            bound = predicted_us(other, costs, measure)
+            _drop_losses(waits, nodes, costs, measure, dropped, rival, bound)
+            epochs = cut(waits, [n in nodes for n in range(len(waits))])
     return Choice(epochs, dropped)
+
+
+def _drop_losses(
+    waits: Sequence[Sequence[int]],
+    nodes: set[int],
+    costs: Sequence[NodeCost],
+    measure: Measure,
+    dropped: dict[int, Reason],
+    rival: frozenset[int],
+    bound: float,
+) -> None:
+    """While a choice with fewer multiply-accumulates is estimated to be faster: drops the partition that loses most and holds
+    none of that choice's multiply-accumulates."""
+    kept = {n for n in rival if costs[n].macs}
+    while predicted_us(found := cut(waits, [n in nodes for n in range(len(waits))]), costs, measure) > bound:
+        gains = {e: saving_us(e.nodes, costs, measure(e.nodes)) for e in found if e.delegated and kept.isdisjoint(e.nodes)}
+        worst = min(gains, key=lambda e: gains[e], default=None)
+        if worst is None or gains[worst] >= 0:
+            return
+        actual = f"estimated to cost {-gains[worst]:.0f} us more than it saves"
+        reason = Reason("partition-cost", "its partition", actual, "worth its boundary", None, "more supported neighbours")
+        nodes.difference_update(worst.nodes)
+        dropped.update(dict.fromkeys(worst.nodes, reason))
 
 
 def _allowed(epochs: Sequence[Epoch], limit: int | None, min_nodes: int) -> bool:

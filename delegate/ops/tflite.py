@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from nnapi_toolkit.delegate.graph import Tensor
-from nnapi_toolkit.delegate.ops.base import Case
+from nnapi_toolkit.delegate.ops.base import Case, float32_product
 from nnapi_toolkit.schema.enums import TensorType
 
 FLOAT = frozenset({TensorType.FLOAT32})
@@ -118,9 +118,9 @@ def hybrid(case: Case, weights: int) -> bool:
 
 
 def restricted_scales(case: Case) -> None:
-    """Below feature level 3: input scale times filter scale must be under the output scale."""
+    """Below feature level 3: input scale times filter scale, in float32, must be under the output scale."""
     out = case.output()
-    product = legacy_scale(tensor(case, 0)) * legacy_scale(tensor(case, 1))
+    product = float32_product(legacy_scale(tensor(case, 0)), legacy_scale(tensor(case, 1)))
     scale = legacy_scale(out.tensor)
     case.need(
         product < scale,

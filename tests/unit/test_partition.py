@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nnapi_toolkit.delegate.cost import NodeCost
+from nnapi_toolkit.delegate.cost import NodeCost, boundary_bytes, partition_us
 from nnapi_toolkit.delegate.epochs import cut, dependencies
 from nnapi_toolkit.delegate.graph import Graph
 from nnapi_toolkit.delegate.partition import Plan, PlanOptions, make_plan
 from nnapi_toolkit.delegate.program import LoweredProgram
 from nnapi_toolkit.delegate.selection import NodeSelection
-from nnapi_toolkit.delegate.strategy import Part, choose, predicted_us
+from nnapi_toolkit.delegate.strategy import Part, choose, predicted_us, saving_us
 from nnapi_toolkit.delegate.target import Target
 
 from tests.conftest import model_names, model_path
@@ -111,7 +111,14 @@ def test_cost_choice_obeys_its_limits_and_is_never_predicted_worse(
     if allowed and their_macs >= mine_macs:
         assert predicted_us(found.epochs, costs, measure) <= predicted_us(other, costs, measure)
     if limit is None and least == 1:
-        assert mine_macs == sum(costs[n].macs for n in accepted)
+        assert mine_macs >= their_macs
+        slower = predicted_us(found.epochs, costs, measure) > predicted_us(other, costs, measure)
+        kept = {n for n in rival if costs[n].macs}
+        # Nothing that loses time is left to drop, or nothing was dropped for it.
+        assert not slower or all(saving_us(e.nodes, costs, measure(e.nodes)) >= 0 for e in parts if kept.isdisjoint(e.nodes))
+        everything = cut(waits, flags)
+        if predicted_us(everything, costs, measure) <= predicted_us(other, costs, measure):
+            assert mine_macs == sum(costs[n].macs for n in accepted)
 
 
 # -- plans of models ------------------------------------------------------------------------------------------------
@@ -289,6 +296,17 @@ def test_the_delegate_fails_on_an_int8_lstm_of_another_kind() -> None:
 # -- shared models --------------------------------------------------------------------------------------------------
 
 
+def predicted(plan: Plan) -> float:
+    """The estimate for a whole plan."""
+    total = sum(plan.cost(v.subgraph, v.index).cpu_us for verdicts in plan.verdicts for v in verdicts)
+    for partition in plan.partitions:
+        tensors = plan.graph.subgraphs[partition.subgraph].tensors
+        costs = [plan.cost(partition.subgraph, n) for n in partition.nodes]
+        crossing = boundary_bytes([tensors[t] for t in (*partition.inputs, *partition.outputs)])
+        total += partition_us(crossing) - sum(c.cpu_us - c.device_us for c in costs)
+    return total
+
+
 @pytest.mark.parametrize("name", model_names())
 @pytest.mark.parametrize("level", [1, 2, 3, 4, 6, 8])
 def test_shared_models(name: str, level: int) -> None:
@@ -299,6 +317,7 @@ def test_shared_models(name: str, level: int) -> None:
     check_plan(rival)
     mine, theirs = plan.summary(), rival.summary()
     assert mine["delegated_macs"] >= theirs["delegated_macs"]
+    assert predicted(plan) <= predicted(rival) * 1.0001
     for row in plan.to_json(name)["nodes"]:
         assert (row["reason"] is None) == (row["target"] == "nnapi")
     for program in plan.lower():
