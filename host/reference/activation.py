@@ -140,11 +140,11 @@ def _scaled_for_sigmoid(node: Node, values: Array, shifts: tuple[int, ...]) -> I
 
 @kernel("LOGISTIC", elementwise=True)
 def logistic(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """Sigmoid. float32; uint8 and int8 by table; int16 by an interpolated table of 256 entries."""
+    """Sigmoid. float32, float16; uint8 and int8 by table; int16 by an interpolated table of 256 entries."""
     values = operand(node, inputs, 0, "input")
-    require_type(node, values, "type of input 0", np.float32, np.uint8, np.int8, np.int16)
-    if values.dtype == np.float32:
-        return [logistic_float32(values)]
+    require_type(node, values, "type of input 0", np.float32, np.float16, np.uint8, np.int8, np.int16)
+    if values.dtype in (np.float32, np.float16):
+        return [logistic_float32(values.astype(np.float32)).astype(values.dtype)]
     if values.dtype != np.int16:
         return [map_8bit(node, values, _logistic_of_8bit)]
     scaled = _scaled_for_sigmoid(node, values, (0,))
@@ -159,10 +159,10 @@ def logistic(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Se
 
 @kernel("TANH", elementwise=True)
 def tanh(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """Hyperbolic tangent. float32; uint8 and int8 by table; int16 through the sigmoid table."""
+    """Hyperbolic tangent. float32, float16; uint8 and int8 by table; int16 through the sigmoid table."""
     values = operand(node, inputs, 0, "input")
-    require_type(node, values, "type of input 0", np.float32, np.uint8, np.int8, np.int16)
-    if values.dtype == np.float32:
+    require_type(node, values, "type of input 0", np.float32, np.float16, np.uint8, np.int8, np.int16)
+    if values.dtype in (np.float32, np.float16):
         return [_in_double(values, np.tanh)]
     if values.dtype != np.int16:
         return [map_8bit(node, values, np.tanh)]
@@ -249,6 +249,24 @@ def gelu_approximation(x: NDArray[Any]) -> NDArray[Any]:
     return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
+def _gelu_in_steps(values: Array, approximate: bool) -> Array:
+    """GELU of floats, constants and every step rounded to the input's type, as the reference's arithmetic is."""
+    kind = values.dtype.type
+
+    def rounded(exact: Any) -> NDArray[np.float64]:
+        return np.asarray(exact).astype(kind).astype(np.float64)
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        x = values.astype(np.float64)
+        if approximate:
+            cube = rounded(rounded(x * x) * x)
+            inner = rounded(x + rounded(rounded(0.044715) * cube))
+            factor = rounded(1 + rounded(np.tanh(rounded(rounded(math.sqrt(2 / math.pi)) * inner))))
+        else:
+            factor = rounded(erfc(rounded(x * rounded(-math.sqrt(0.5)))))
+        return (rounded(0.5 * x) * factor).astype(kind)
+
+
 @kernel("GELU", elementwise=True)
 def gelu(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
     """Gaussian error linear unit, exact or by tanh (`approximate`). float32, float16; uint8, int8, int16 by table."""
@@ -256,7 +274,7 @@ def gelu(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequen
     require_type(node, values, "type of input 0", np.float32, np.float16, np.uint8, np.int8, np.int16)
     function = gelu_approximation if node.operator.options.approximate else gelu_of
     if values.dtype in (np.float32, np.float16):
-        return [_in_double(values, function)]
+        return [_gelu_in_steps(values, node.operator.options.approximate)]
     if values.dtype != np.int16:
         return [map_8bit(node, values, function)]
     source, target = tensor_in(node, 0), node.output(0)
@@ -296,9 +314,10 @@ def leaky_relu(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> 
 
 @kernel("PRELU", elementwise=True)
 def prelu(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """x, or alpha * x below zero with an alpha tensor that broadcasts to the input. float32; uint8, int8."""
+    """x, or alpha * x below zero with an alpha tensor that broadcasts to the input. float32; uint8, int8; int16 with int8 alpha."""
     values, alpha = operand(node, inputs, 0, "input"), operand(node, inputs, 1, "alpha")
-    require_type(node, values, "type of input 0", np.float32, np.uint8, np.int8)
+    require_type(node, values, "type of input 0", np.float32, np.uint8, np.int8, np.int16)
+    require_type(node, alpha, "type of input 1 (alpha)", np.int8 if values.dtype == np.int16 else values.dtype.type)
     try:
         shape = np.broadcast_shapes(values.shape, alpha.shape)
     except ValueError:

@@ -218,6 +218,16 @@ def div(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequenc
     return [_plain(node, inputs, np.divide, np.float32)]
 
 
+def _divide_by_pot_modulo_32(values: Int64, exponents: Int64) -> Int64:
+    """Division by 2^exponent to nearest. Past 31 bits, which C leaves undefined, it is what x86 makes of LiteRT's code.
+
+    There the shift counts modulo 32, and the mask of the remainder is all ones: small quotients come out as the numerator.
+    """
+    exponents = np.maximum(exponents, 0)
+    mask = wrap32((np.int64(1) << np.minimum(exponents, 62)) - 1)
+    return (values >> (exponents & 31)) + ((values & mask) > (mask >> 1) + (values < 0))
+
+
 def _quantized_quotient(node: Node, first: Array, second: Array) -> Array:
     tensors, target = (tensor_in(node, 0), tensor_in(node, 1)), node.output(0)
     scales = [np.float32(scale_of(node, t)) for t in (*tensors, target)]
@@ -229,37 +239,47 @@ def _quantized_quotient(node: Node, first: Array, second: Array) -> Array:
     inverse, over_unit = reciprocal(np.abs(two), 31)
     headroom = leading_zeros(one ^ (one >> 63)) - 1
     quotient = multiply(wrap32(one << headroom), inverse)
-    shift = np.minimum(-(exponent - over_unit - headroom), 31)
-    scaled = rounding_divide_by_pot(multiply(quotient, significand), np.maximum(shift, 0))
+    scaled = _divide_by_pot_modulo_32(multiply(quotient, significand), over_unit + headroom - exponent)
     limits = quantized_range(node, target, _activation(node), first.dtype)
     return np.clip(scaled + zero_point_of(target), *limits).astype(first.dtype)
 
 
 _ORDERED = (np.float32, np.float16, np.uint8, np.int8, np.int16, np.int32, np.int64)
+_PLAIN = (*_ORDERED, np.float64, np.bool_, np.uint16, np.uint32, np.uint64)
+
+
+def _ordered(node: Node) -> tuple[type[Any], ...]:
+    return _PLAIN if node.operator.name.startswith("STABLEHLO") else _ORDERED
 
 
 @kernel("MAXIMUM", "STABLEHLO_MAXIMUM", elementwise=True)
 def maximum(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """The larger of both; quantised tensors are compared by their stored numbers. A NaN in input 0 gives input 1."""
-    return [_plain(node, inputs, lambda a, b: np.asarray(np.where(a > b, a, b)), *_ORDERED)]
+    """The larger of both; quantised tensors are compared by their stored numbers. A NaN in input 0 gives input 1.
+
+    float32, float16, uint8, int8, int16, int32, int64; STABLEHLO_MAXIMUM any real type and bool.
+    """
+    return [_plain(node, inputs, lambda a, b: np.asarray(np.where(a > b, a, b)), *_ordered(node))]
 
 
 @kernel("MINIMUM", "STABLEHLO_MINIMUM", elementwise=True)
 def minimum(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """The smaller of both; quantised tensors are compared by their stored numbers. A NaN in input 0 gives input 1."""
-    return [_plain(node, inputs, lambda a, b: np.asarray(np.where(a < b, a, b)), *_ORDERED)]
+    """The smaller of both; quantised tensors are compared by their stored numbers. A NaN in input 0 gives input 1.
+
+    float32, float16, uint8, int8, int16, int32, int64; STABLEHLO_MINIMUM any real type and bool.
+    """
+    return [_plain(node, inputs, lambda a, b: np.asarray(np.where(a < b, a, b)), *_ordered(node))]
 
 
-@kernel("STABLEHLO_ADD")
+@kernel("STABLEHLO_ADD", elementwise=True)
 def stablehlo_add(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """x + y on plain numbers, without scales."""
-    return [_plain(node, inputs, np.add, np.float32, np.float16, np.int32, np.int64, np.int16, np.int8)]
+    """x + y on plain numbers of any real type, without scales; bools: or."""
+    return [_plain(node, inputs, np.add, *_PLAIN)]
 
 
-@kernel("STABLEHLO_MULTIPLY")
+@kernel("STABLEHLO_MULTIPLY", elementwise=True)
 def stablehlo_multiply(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """x * y on plain numbers, without scales."""
-    return [_plain(node, inputs, np.multiply, np.float32, np.float16, np.int32, np.int64, np.int16, np.int8)]
+    """x * y on plain numbers of any real type, without scales; bools: and."""
+    return [_plain(node, inputs, np.multiply, *_PLAIN)]
 
 
 @kernel("POW", elementwise=True)

@@ -88,13 +88,15 @@ def mean(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequen
 
 @kernel("SUM")
 def sum_(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """float32, int32, int64 (wrapping); uint8, int8, int16 with rescaling.
+    """float32, int32, int64 (wrapping); uint8, int8, int16 with rescaling; bools: or.
 
     LiteRT's own reference kernel takes int8 and int16 numbers for uint8 ones here; this one sums what they are.
     """
     values, axes = reduced_axes(node, inputs)
-    require_type(node, values, "type of input 0", np.float32, np.int32, np.int64, np.uint8, np.int8, np.int16)
+    require_type(node, values, "type of input 0", np.bool_, np.float32, np.int32, np.int64, *QUANTIZED)
     shape = _shape(node, values, axes)
+    if values.dtype == np.bool_:
+        return [np.asarray(np.any(values, axis=axes)).reshape(shape)]
     if values.dtype == np.float32:
         return [_float_sum(values, axes).reshape(shape)]
     if values.dtype in (np.int32, np.int64):
@@ -181,14 +183,22 @@ def reduce_all(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> 
 
 @kernel("REDUCE_PROD")
 def reduce_prod(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """Product. float32, int32, int64 (wrapping); int8 and int16 with a rescaling after every factor."""
+    """Product. float32, int32, int64 (wrapping); int8 and int16 with a rescaling after every factor; bools: and.
+
+    8- and 16-bit integers without parameters are plain numbers, and wrap.
+    """
     values, axes = reduced_axes(node, inputs)
-    require_type(node, values, "type of input 0", np.float32, np.int32, np.int64, np.int8, np.int16)
+    require_type(node, values, "type of input 0", np.bool_, np.float32, np.int32, np.int64, *QUANTIZED)
     shape = _shape(node, values, axes)
+    if values.dtype == np.bool_:
+        return [np.asarray(np.all(values, axis=axes)).reshape(shape)]
+    plain = values.dtype.type in QUANTIZED and scale_or_zero(tensor_in(node, 0)) == 0
+    if values.dtype == np.uint8 and not plain:
+        fail(node, "type of input 0", "uint8 with a scale", "int8 or int16 with one, or without a scale")
     if values.dtype == np.float32:
         with np.errstate(over="ignore"):
             return [np.prod(values, axis=axes, dtype=np.float64).astype(np.float32).reshape(shape)]
-    if values.dtype in (np.int32, np.int64):
+    if plain or values.dtype in (np.int32, np.int64):
         return [np.prod(values, axis=axes, dtype=values.dtype).reshape(shape)]
     return [_quantized_product(node, values, axes).reshape(shape)]
 
