@@ -6,7 +6,7 @@ Semantics: LiteRT's reference kernels. Integer sums are exact, as in `convolutio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,6 @@ from nnapi_toolkit.reference.convolution import (
     convolution_multiplier,
     filter_scales,
     float_finish,
-    hybrid_finish,
     integer_finish,
     lay_out,
 )
@@ -56,6 +55,7 @@ def spread(
     compute: np.dtype[Any],
     offset: int = 0,
     in_order: bool = False,
+    factors: Sequence[Array] = (),
 ) -> Array:
     """Sums of all windows, one place of the window after the other.
 
@@ -66,6 +66,7 @@ def spread(
         compute: The type to compute in.
         offset: Zero point of the weights.
         in_order: Form the sums in the reference's order: input cells from first to last, so taps from last to first.
+        factors: With `in_order`, what every product is multiplied by before it is added.
 
     Returns:
         [N, *out, O].
@@ -88,7 +89,10 @@ def spread(
             sums += Matrix(matrix, compute, offset).times(rows).reshape(*values.shape[:-1], channels)
             continue
         for depth in range(values.shape[-1]):
-            sums += values[..., depth, None] * matrix[depth]
+            terms = values[..., depth, None] * matrix[depth]
+            for factor in factors:
+                terms *= factor
+            sums += terms
     return result[(slice(None), *(slice(a.before, a.before + a.out) for a in axes))]
 
 
@@ -153,15 +157,13 @@ def _quantized(
 
 
 def _hybrid(node: Node, values: Array, weights: Array, bias: Array | None, axes: Sequence[Spread]) -> Array:
-    channels = weights.shape[0]
+    """Float input that is quantised per batch item. The reference scales every product and adds up floats."""
     numbers, row_scales, zeros = quantize_batches(values, asymmetric=True)
-    compute = lay_out(weights, 1, 0, 255).matrices[0].compute
-    centred = numbers.astype(compute) - zeros.reshape(-1, 1, 1, 1).astype(compute)
-    sums = spread(centred, weights.transpose(3, 1, 2, 0), axes, compute)
-    scales = filter_scales(node, channels).astype(np.float32)
-    nothing = np.zeros(channels, np.int64)
-    finish: Callable[[Array, int], Array] = hybrid_finish(node, bias, scales, row_scales, zeros, nothing)
-    return np.stack([finish(part, n) for n, part in enumerate(sums)]) if len(sums) else sums.astype(np.float32)
+    centred = numbers.astype(np.float32) - zeros.reshape(-1, 1, 1, 1).astype(np.float32)
+    factors = (filter_scales(node, weights.shape[0]).astype(np.float32), row_scales.reshape(-1, 1, 1, 1))
+    taps = weights.transpose(3, 1, 2, 0)
+    sums = spread(centred, taps, axes, values.dtype, in_order=True, factors=factors)
+    return float_finish(node, bias)(np.ascontiguousarray(sums), 0)
 
 
 @kernel("CONV_3D_TRANSPOSE")
