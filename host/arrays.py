@@ -39,7 +39,9 @@ def load_inputs(path: Path, tensors: Sequence[Tensor]) -> list[Array]:
     return chosen
 
 
-def check_inputs(tensors: Sequence[Tensor], inputs: Sequence[Array] | Mapping[str, Array]) -> list[Array]:
+def check_inputs(
+    tensors: Sequence[Tensor], inputs: Sequence[Array] | Mapping[str, Array], *, any_shape: bool = False
+) -> list[Array]:
     """Returns a model's inputs in order, from a list in that order or by tensor name or `input_N`.
 
     Raises:
@@ -58,13 +60,13 @@ def check_inputs(tensors: Sequence[Tensor], inputs: Sequence[Array] | Mapping[st
         chosen = list(inputs)
     if len(chosen) != len(tensors):
         raise UsageError(f"the model has {len(tensors)} inputs, {len(chosen)} were given")
-    return [check_array(position, tensor, value) for position, (tensor, value) in enumerate(zip(tensors, chosen))]
+    return [check_array(place, tensor, value, any_shape) for place, (tensor, value) in enumerate(zip(tensors, chosen))]
 
 
-def check_array(position: int, tensor: Tensor, value: Array) -> Array:
+def check_array(position: int, tensor: Tensor, value: Array, any_shape: bool = False) -> Array:
     """Returns the value as an array of the tensor's dtype and shape, or says how it differs.
 
-    A signature's unknown dimensions (-1) accept any size; everything else must be equal.
+    A signature's unknown dimensions (-1) accept any size; everything else must be equal, unless `any_shape`.
 
     Raises:
         UsageError: dtype or shape differ.
@@ -75,13 +77,18 @@ def check_array(position: int, tensor: Tensor, value: Array) -> Array:
             f"input {position} '{tensor.name}' has dtype {array.dtype}, the model wants {np.dtype(tensor.dtype)}: "
             f"convert it first"
         )
-    wanted = tensor.shape_signature or tensor.shape
-    fits = array.ndim == len(wanted) and all(w in (-1, have) for w, have in zip(wanted, array.shape))
-    if not fits:
+    if not any_shape and not fits(tensor, array.shape):
+        wanted = tensor.shape_signature or tensor.shape
         raise UsageError(
             f"input {position} '{tensor.name}' has shape {list(array.shape)}, the model wants {list(wanted)}"
         )
     return array
+
+
+def fits(tensor: Tensor, shape: Sequence[int]) -> bool:
+    """Whether an input tensor takes arrays of a shape: its own, where it leaves no dimension open."""
+    wanted = tensor.shape_signature or tensor.shape
+    return len(shape) == len(wanted) and all(w in (-1, have) for w, have in zip(wanted, shape))
 
 
 def save_outputs(path: Path, tensors: Sequence[Tensor], values: Sequence[Array]) -> None:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from nnapi_toolkit.arrays import fits
 from nnapi_toolkit.delegate.graph import Graph, Signature, Tensor
 from nnapi_toolkit.delegate.rewrites.folding import freeze_shapes
 from nnapi_toolkit.errors import UsageError
@@ -88,7 +89,7 @@ class Interpreter:
         """The session behind the interpreter; opened on first use."""
         if self._session is None:
             if self._shapes:
-                self.graph = freeze_shapes(self._file_graph, self._shapes)
+                self.graph = freeze_shapes(self._file_graph, self._shapes, strict=self._device != "cpu")
             self._session = Session(self.graph, self._device, self._options)
         return self._session
 
@@ -96,7 +97,8 @@ class Interpreter:
         """Opens the device, plans, pushes and compiles. Needed once; again after `resize_tensor_input`.
 
         Raises:
-            UnsupportedError: The new shapes contradict an operator, or leave the shape of a tensor open.
+            UnsupportedError: The new shapes contradict an operator, or leave the shape of a tensor open. (The CPU reference
+                takes shapes as they come.)
             DeviceError, ShimError, DriverError: The device side failed.
         """
         _ = self.session
@@ -226,25 +228,41 @@ class Interpreter:
     def get_signature_runner(self, signature_key: str | None = None) -> Callable[..., dict[str, Array]]:
         """A callable that takes the signature's inputs as keyword arguments and returns its outputs by name.
 
+        As LiteRT's it resizes the inputs to the shapes that come. A signature of another subgraph than the main one runs on
+        the CPU reference; variables and hash tables are those of the whole model.
+
         Raises:
-            UsageError: No such signature, several and none named, or one of another subgraph than the main one.
+            UsageError: No such signature, or several and none named.
         """
         signature = self._signature(signature_key)
-        if signature.subgraph != 0:
-            raise UsageError(
-                f"signature '{signature.key}' runs subgraph {signature.subgraph}: only subgraph 0 is supported"
-            )
 
         def run(**inputs: Any) -> dict[str, Array]:
             unknown = sorted(set(inputs) ^ set(signature.inputs))
             if unknown:
                 raise UsageError(f"signature '{signature.key}' takes {sorted(signature.inputs)}: check {unknown}")
-            for name, value in inputs.items():
-                self.set_tensor(signature.inputs[name], np.asarray(value))
+            values = {signature.inputs[name]: np.asarray(value) for name, value in inputs.items()}
+            if signature.subgraph != 0:
+                return self._run_subgraph(signature, values)
+            for index, value in values.items():
+                tensor = self.graph.subgraphs[0].tensors[index]
+                if not fits(tensor, value.shape):
+                    self.resize_tensor_input(index, value.shape)
+            self.allocate_tensors()
+            for index, value in values.items():
+                self.set_tensor(index, value)
             self.invoke()
             return {name: self.get_tensor(index) for name, index in signature.outputs.items()}
 
         return run
+
+    def _run_subgraph(self, signature: Signature, values: dict[int, Array]) -> dict[str, Array]:
+        subgraph = self.session.graph.subgraphs[signature.subgraph]
+        missing = [subgraph.tensors[index].name for index in subgraph.inputs if index not in values]
+        if missing:
+            raise UsageError(f"signature '{signature.key}' leaves out inputs of its subgraph: {missing}")
+        results = self.session.run_subgraph(subgraph.index, [values[index] for index in subgraph.inputs])
+        found = dict(zip(subgraph.outputs, results))
+        return {name: found[index].copy() for name, index in signature.outputs.items()}
 
     def _signature(self, key: str | None) -> Signature:
         known = {s.key: s for s in self.graph.signatures}

@@ -386,6 +386,38 @@ class Session:
             self.fit(inputs)
             return self.run_values(dict(zip(self.graph.subgraphs[0].inputs, inputs)))
 
+    def run_subgraph(self, subgraph: int, inputs: Sequence[Array] | Mapping[str, Array]) -> list[Array]:
+        """Runs another subgraph than the main one by itself, as a signature may want it, on the CPU reference.
+
+        Subgraphs that it calls run as the plan has them. Variables and hash tables are those of the whole model.
+
+        Args:
+            subgraph: Its index.
+            inputs: As for `run`; any shapes that its operators take.
+
+        Returns:
+            Outputs in the subgraph's order.
+
+        Raises:
+            UsageError: An input is missing, or has another dtype than the subgraph's.
+            ModelError: An operator does not take the shapes or values.
+        """
+        tensors = self.graph.subgraphs[subgraph].tensors
+        arrays = check_inputs([tensors[i] for i in self.graph.subgraphs[subgraph].inputs], inputs, any_shape=True)
+        state = self.state()
+
+        def attempt() -> list[Array]:
+            self.restore(state)
+            if self.remote is not None and self.remote.lost:
+                self._load()
+            return self._executor.run(subgraph, arrays)
+
+        try:
+            return self._persist(attempt)
+        except BaseException:
+            self.restore(state)
+            raise
+
     def run_values(self, values: dict[int, Array]) -> list[Array]:
         """As `run`, from a dict of tensor index to array, which afterwards also holds every tensor that reached the host."""
         given, state = dict(values), self.state()

@@ -87,18 +87,20 @@ class FoldedGraph:
         self.folded = tuple(frozenset(walk.folded) for walk in walks)
 
 
-def freeze_shapes(graph: Graph, shapes: Shapes | None = None) -> Graph:
+def freeze_shapes(graph: Graph, shapes: Shapes | None = None, *, strict: bool = True) -> Graph:
     """The model with every dimension fixed.
 
     Args:
         graph: The model.
         shapes: Shapes of inputs of the main subgraph, by tensor index or name; the others keep the file's.
+        strict: False leaves a shape as the file has it where it cannot be told, for those who do without.
 
     Returns:
         A view of the same model with other shapes. Constants, operators and indices are the same.
 
     Raises:
-        UnsupportedError: The shapes contradict an operator, or an operator's output shape cannot be told from them.
+        UnsupportedError: No such input. With `strict`, also: the shapes contradict an operator, or an operator's output shape
+            cannot be told from them.
     """
     main = graph.subgraphs[0]
     named = {main.tensors[i].name: i for i in main.inputs}
@@ -109,10 +111,10 @@ def freeze_shapes(graph: Graph, shapes: Shapes | None = None) -> Graph:
             names = ", ".join(f"'{name}'" for name in named)
             raise UnsupportedError("", None, f"'{key}' is no input of the model: it has {names}")
         given[index] = tuple(int(d) for d in shape)
-        if min(given[index], default=1) < 1:
+        if min(given[index], default=1) < (1 if strict else 0):
             raise UnsupportedError("", None, f"shape {list(given[index])} of input '{key}' has a dimension below 1")
     walks = [
-        _Walk(graph, subgraph, fold=False, given=given if subgraph.index == 0 else {}, strict=subgraph.index == 0)
+        _Walk(graph, subgraph, fold=False, given=given if subgraph.index == 0 else {}, strict=strict and subgraph.index == 0)
         for subgraph in graph.subgraphs
     ]
     return _view(graph, [walk.view for walk in walks])
