@@ -38,7 +38,7 @@ from nnapi_toolkit.reference.quantized import (
     type_range,
     zero_point_of,
 )
-from nnapi_toolkit.reference.sums import sum_in_order
+from nnapi_toolkit.reference.sums import fold_in_order
 from numpy.typing import NDArray
 
 
@@ -60,11 +60,12 @@ def _count(values: Array, axes: tuple[int, ...]) -> int:
     return math.prod(values.shape[axis] for axis in axes)
 
 
-def _float_sum(values: Array, axes: tuple[int, ...]) -> Array:
-    """Sum over axes in the order of the elements."""
+def _in_order(function: np.ufunc, values: Array, axes: tuple[int, ...]) -> Array:
+    """Sum or product over axes in the order of the elements."""
     kept = [axis for axis in range(values.ndim) if axis not in axes]
     ordered = np.transpose(values, (*axes, *kept))
-    return sum_in_order(ordered.reshape(_count(values, axes), *(values.shape[axis] for axis in kept)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return fold_in_order(function, ordered.reshape(_count(values, axes), *(values.shape[axis] for axis in kept)))
 
 
 @kernel("MEAN")
@@ -76,7 +77,7 @@ def mean(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequen
     if values.size == 0:
         return [np.full(shape, np.nan if values.dtype == np.float32 else 0, values.dtype)]
     if values.dtype == np.float32:
-        return [np.asarray(_float_sum(values, axes) / np.float32(count)).reshape(shape)]
+        return [np.asarray(_in_order(np.add, values, axes) / np.float32(count)).reshape(shape)]
     if values.dtype in (np.int32, np.int64):
         return [
             truncating_divide(np.sum(values, axis=axes, dtype=np.int64), count)
@@ -98,7 +99,7 @@ def sum_(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequen
     if values.dtype == np.bool_:
         return [np.asarray(np.any(values, axis=axes)).reshape(shape)]
     if values.dtype == np.float32:
-        return [_float_sum(values, axes).reshape(shape)]
+        return [_in_order(np.add, values, axes).reshape(shape)]
     if values.dtype in (np.int32, np.int64):
         return [np.sum(values, axis=axes, dtype=values.dtype).reshape(shape)]
     return [_quantized_sum(node, values, axes, _count(values, axes), average=False).reshape(shape)]
@@ -196,8 +197,7 @@ def reduce_prod(node: Node, inputs: Sequence[Array | None], runtime: Runtime) ->
     if values.dtype == np.uint8 and not plain:
         fail(node, "type of input 0", "uint8 with a scale", "int8 or int16 with one, or without a scale")
     if values.dtype == np.float32:
-        with np.errstate(over="ignore"):
-            return [np.prod(values, axis=axes, dtype=np.float64).astype(np.float32).reshape(shape)]
+        return [_in_order(np.multiply, values, axes).reshape(shape)]
     if plain or values.dtype in (np.int32, np.int64):
         return [np.prod(values, axis=axes, dtype=values.dtype).reshape(shape)]
     return [_quantized_product(node, values, axes).reshape(shape)]

@@ -106,11 +106,16 @@ class Matrix:
 
 def sum_in_order(values: Array) -> Array:
     """Sums over the first axis of [n, ...] from first to last, rounded at every step."""
+    return fold_in_order(np.add, values)
+
+
+def fold_in_order(function: np.ufunc, values: Array) -> Array:
+    """`np.add` or `np.multiply` over the first axis of [n, ...] from first to last, rounded at every step."""
     if values.shape[0] == 0:
-        return np.zeros(values.shape[1:], values.dtype)
+        return np.full(values.shape[1:], function.identity, values.dtype)
     columns = values.reshape(values.shape[0], -1)
-    if columns.shape[1] == 1:  # along the fast axis numpy adds pairwise, but not when it keeps the partial sums
-        total = np.add.accumulate(columns[:, 0])[-1:]
+    if columns.shape[1] == 1:  # along the fast axis numpy goes by pairs, but not when it keeps the partial results
+        total = function.accumulate(columns[:, 0])[-1:]
     else:
-        total = np.add.reduce(np.ascontiguousarray(columns), axis=0)
+        total = function.reduce(np.ascontiguousarray(columns), axis=0)
     return np.asarray(total, values.dtype).reshape(values.shape[1:])

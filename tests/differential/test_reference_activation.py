@@ -82,6 +82,17 @@ def test_sigmoids_16bit(op, shape, power, seed):
     compare(op, [x], [T(dtype="int16", scale=1 / 32768, zero_point=0)], version=3)
 
 
+@pytest.mark.parametrize(
+    ("op", "options"), [("LOGISTIC", {}), ("TANH", {}), ("GELU", {"approximate": False}), ("GELU", {"approximate": True})]
+)
+@examples
+@given(shape=SHAPES, seed=SEED)
+def test_float16(op, options, shape, seed):
+    """To the bit: GELU rounds every step to float16, the others are computed in float32."""
+    values = (floats(rng(seed), shape)).astype(np.float16)
+    compare(op, [T(values)], [T(dtype="float16")], rel=0, ulps=0, **options)
+
+
 @pytest.mark.parametrize("approximate", [False, True])
 @examples
 @given(shape=SHAPES, seed=SEED)
@@ -115,7 +126,7 @@ def test_leaky_relu_quantized(dtype, shape, alpha, seed):
     compare("LEAKY_RELU", [quantized(generator, dtype, shape)], [y], version=2, alpha=alpha)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.int8, np.uint8])
+@pytest.mark.parametrize("dtype", [np.float32, np.int8, np.uint8, np.int16])
 @examples
 @given(shape=st.lists(st.integers(1, 4), min_size=2, max_size=4).map(tuple), shared=st.integers(0, 3), seed=SEED)
 def test_prelu(dtype, shape, shared, seed):
@@ -124,6 +135,7 @@ def test_prelu(dtype, shape, shared, seed):
     if dtype == np.float32:
         inputs, y = [T(floats(generator, shape)), T(floats(generator, alpha_shape), const=True)], T(dtype="float32")
     else:
-        inputs = [quantized(generator, dtype, shape), quantized(generator, dtype, alpha_shape, const=True)]
+        kind = np.int8 if dtype == np.int16 else dtype
+        inputs = [quantized(generator, dtype, shape), quantized(generator, kind, alpha_shape, const=True)]
         y = T(dtype=np.dtype(dtype).name, scale=scale(generator), zero_point=zero_point(generator, dtype))
     compare("PRELU", inputs, [y])

@@ -81,7 +81,7 @@ def test_hybrid(shape, kernel, stride, same, out, with_bias, seed):
     inputs = [wanted, w, T(floats(generator, shape))]
     if with_bias:
         inputs.append(T(floats(generator, (out,)), const=True))
-    compare("TRANSPOSE_CONV", inputs, [T(dtype="float32")], slack=1e-4, version=5, **options(stride, same))
+    compare("TRANSPOSE_CONV", inputs, [T(dtype="float32")], rel=0, ulps=0, version=5, **options(stride, same))
 
 
 THREE = dict(

@@ -12,6 +12,7 @@ from tests.differential.litert import (
     compare,
     examples,
     floats,
+    integers,
     quantized,
     rng,
     run_litert,
@@ -37,9 +38,7 @@ def axes(generator, rank):
 def test_plain(op, dtype, shape, keep, seed):
     generator = rng(seed)
     x = floats(generator, shape) if dtype == np.float32 else generator.integers(-99, 99, shape).astype(dtype)
-    slack = 1e-5 if op in ("SUM", "MEAN") and dtype == np.float32 else 0
-    rel = 1e-5 if op == "REDUCE_PROD" else 1e-6
-    compare(op, [T(x), axes(generator, len(shape))], [T(dtype=np.dtype(dtype).name)], keep_dims=keep, slack=slack, rel=rel)
+    compare(op, [T(x), axes(generator, len(shape))], [T(dtype=np.dtype(dtype).name)], keep_dims=keep, rel=0, ulps=0)
 
 
 @pytest.mark.parametrize("op", ["MEAN", "SUM", "REDUCE_PROD", "REDUCE_MAX", "REDUCE_MIN"])
@@ -59,7 +58,16 @@ def test_quantized(op, dtype, shape, keep, seed):
     compare(op, [x, axes(generator, len(shape))], [y], keep_dims=keep, version=2)
 
 
-@pytest.mark.parametrize("op", ["REDUCE_ANY", "REDUCE_ALL"])
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16])
+@examples
+@given(shape=SHAPES, keep=st.booleans(), seed=SEED)
+def test_products_of_numbers_without_parameters(dtype, shape, keep, seed):
+    generator = rng(seed)
+    x, y = T(integers(generator, dtype, shape)), T(dtype=np.dtype(dtype).name)
+    compare("REDUCE_PROD", [x, axes(generator, len(shape))], [y], keep_dims=keep, version=2)
+
+
+@pytest.mark.parametrize("op", ["REDUCE_ANY", "REDUCE_ALL", "SUM", "REDUCE_PROD"])
 @examples
 @given(shape=SHAPES, keep=st.booleans(), seed=SEED)
 def test_bool(op, shape, keep, seed):
@@ -88,7 +96,7 @@ def test_cumsum(dtype, shape, axis, exclusive, reverse, seed):
     axis = axis % len(shape) - (len(shape) if axis < 0 else 0)
     x = floats(generator, shape) if dtype == np.float32 else generator.integers(-99, 99, shape).astype(dtype)
     compare("CUMSUM", [T(x), T(np.asarray(axis, np.int32), const=True)], [T(dtype=np.dtype(dtype).name)],
-            exclusive=exclusive, reverse=reverse, slack=1e-5 if dtype == np.float32 else 0)
+            exclusive=exclusive, reverse=reverse, rel=0, ulps=0)
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int16])
