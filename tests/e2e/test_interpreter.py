@@ -82,6 +82,71 @@ def test_signature_runner(device: str, tmp_path: Path) -> None:
             ours.get_signature_runner("add")(left=left)
 
 
+@pytest.mark.parametrize("device", ["cpu", "local"])
+def test_signatures_of_other_subgraphs_and_shapes(device: str, tmp_path: Path) -> None:
+    """As LiteRT's runner: any subgraph, inputs of any shape, outputs whose shape depends on the data, shared variables."""
+    builder = ModelBuilder()
+    x, y = (builder.tensor(name, "float32", (2, 3)) for name in "xy")
+    builder.op("NEG", [x], [y])
+    other = builder.subgraph("other")
+    u, v = (other.tensor(name, "float32", (1, 4)) for name in "uv")
+    where, handle = other.tensor("where", "int64", (1, 2)), other.tensor("handle", "resource", (1,))
+    other.op("EXP", [u], [v])
+    other.op("WHERE", [u], [where])
+    other.op("VAR_HANDLE", [], [handle], container="", shared_name="kept")
+    axes, total = other.tensor("axes", "int32", (2,), data=np.array([0, 1], np.int32)), other.tensor("total", "float32", ())
+    other.op("SUM", [v, axes], [total], keep_dims=False)
+    other.op("ASSIGN_VARIABLE", [handle, total], [])
+    other.interface([u], [v, where])
+    again = builder.subgraph("again")
+    kept, value = again.tensor("handle", "resource", (1,)), again.tensor("value", "float32", ())
+    again.op("VAR_HANDLE", [], [kept], container="", shared_name="kept")
+    again.op("READ_VARIABLE", [kept], [value])
+    again.interface([], [value])
+    builder.signature("negate", {"a": x}, {"b": y})
+    builder.signature("exp", {"u": u}, {"v": v, "where": where}, other)
+    builder.signature("last", {}, {"value": value}, again)
+    path = tmp_path / "signed.tflite"
+    path.write_bytes(builder.build([x], [y]))
+    theirs = litert(path)
+    with Interpreter(path, device=device) as ours:
+        for rows in (1, 3):
+            values = np.arange(12, dtype=np.float32).reshape(rows, -1)
+            for key, inputs in (("negate", {"a": values}), ("exp", {"u": values}), ("last", {})):
+                have, want = (i.get_signature_runner(key)(**inputs) for i in (ours, theirs))
+                assert have.keys() == want.keys()
+                for name in want:
+                    assert (have[name].shape, have[name].dtype) == (want[name].shape, want[name].dtype)
+                    np.testing.assert_allclose(have[name], want[name], rtol=1e-6)
+        with pytest.raises(UsageError, match="dtype int32"):
+            ours.get_signature_runner("exp")(u=np.ones((1, 4), np.int32))
+        with pytest.raises(UsageError, match="u"):
+            ours.get_signature_runner("exp")()
+
+
+def test_resized_inputs_of_operators_whose_shapes_depend_on_data(tmp_path: Path) -> None:
+    builder = ModelBuilder()
+    x, where = builder.tensor("x", "float32", (2, 3)), builder.tensor("where", "int64", (1, 2))
+    turned, axes = builder.tensor("turned", "int64", (2, 1)), builder.tensor("perm", "int32", (2,), data=np.array([1, 0], np.int32))
+    builder.op("WHERE", [x], [where])
+    builder.op("TRANSPOSE", [where, axes], [turned])
+    path = tmp_path / "where.tflite"
+    path.write_bytes(builder.build([x], [turned]))
+    theirs = LiteRT(str(path), experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
+    with Interpreter(path, device="cpu") as ours:
+        for shape in ((2, 3), (5, 1), (0, 4)):
+            values = (np.arange(np.prod(shape)) % 3).astype(np.float32).reshape(shape)
+            for interpreter in (ours, theirs):
+                interpreter.resize_tensor_input(0, shape)
+                interpreter.allocate_tensors()
+                interpreter.set_tensor(0, values)
+                interpreter.invoke()
+            have = ours.get_tensor(ours.get_output_details()[0]["index"])
+            np.testing.assert_array_equal(have, np.stack(np.nonzero(values)))
+            if values.size:
+                np.testing.assert_array_equal(have, theirs.get_tensor(theirs.get_output_details()[0]["index"]))
+
+
 def test_from_bytes_and_intermediate_tensors(small_model: Path) -> None:
     values = np.random.default_rng(3).normal(size=(1, 16, 16, 3)).astype(np.float32)
     theirs = litert(small_model)
