@@ -22,7 +22,7 @@ from nnapi_toolkit.reference.base import (
     require_type,
     tensor_in,
 )
-from nnapi_toolkit.reference.quantized import TANH, scale_of
+from nnapi_toolkit.reference.quantized import scale_of
 from nnapi_toolkit.reference.recurrent import (
     Float32,
     Product,
@@ -35,6 +35,7 @@ from nnapi_toolkit.reference.recurrent import (
     state_of,
     two_directions,
 )
+from nnapi_toolkit.reference.sums import product_in_order
 
 SIGMOID = -1
 
@@ -55,12 +56,11 @@ class Gate:
 
     def __call__(self, values: Float32, state: Float32, cell: Float32 | None, aux: Float32 | None) -> Float32:
         """The gate's values [batch, cells]."""
-        total = self.from_input(values)
-        if self.norm is None:
-            total = total + self.bias
+        start = np.zeros_like(self.bias) if self.norm is not None else self.bias
+        total = self.from_input(np.broadcast_to(start, (len(values), start.size)), values)
         if aux is not None and self.from_aux is not None:
-            total = total + self.from_aux(aux)
-        total = total + self.from_state(state)
+            total = self.from_aux(total, aux)
+        total = self.from_state(total, state)
         if self.peephole is not None and cell is not None:
             total = total + self.peephole * cell
         if self.norm is not None:
@@ -102,9 +102,8 @@ class Cell:
         out = self.output(values, state, cell, aux) * activate(cell.copy(), self.activation)
         if self.projection is None:
             return out, cell
-        out = self.projection(out)
-        if self.projection_bias is not None:
-            out = out + self.projection_bias
+        start = np.zeros(state.shape[1], np.float32) if self.projection_bias is None else self.projection_bias
+        out = self.projection(np.broadcast_to(start, state.shape), out)
         if self.projection_clip > 0:
             out = np.clip(out, -np.float32(self.projection_clip), np.float32(self.projection_clip))
         return out, cell
@@ -263,10 +262,21 @@ def basic_operands(node: Node, inputs: Sequence[Array | None]) -> tuple[Array, A
 def _basic_step(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     joined, weights, bias, state = basic_operands(node, inputs)
     require_type(node, joined, "type of input 0", np.float32)
-    sums = joined @ weights.T + bias
+    sums = product_in_order(joined, weights.T) + bias
     let_in, new, forget, out = np.split(sums, 4, axis=1)
-    state = logistic32(let_in) * activate(new, TANH) + logistic32(forget) * state
-    return [logistic32(out) * activate(state, TANH), state, joined, sums]
+    state = _basic_logistic(let_in) * _basic_tanh(new) + _basic_logistic(forget) * state
+    return [_basic_logistic(out) * _basic_tanh(state), state, joined, sums]
+
+
+def _basic_tanh(values: Float32) -> Float32:
+    return np.tanh(values.astype(np.float64)).astype(np.float32)
+
+
+def _basic_logistic(values: Float32) -> Float32:
+    """1 / (1 + exp(-x)), each step rounded."""
+    with np.errstate(over="ignore"):
+        exps = np.exp(-values.astype(np.float64)).astype(np.float32)
+    return np.float32(1) / (np.float32(1) + exps)
 
 
 @kernel("BIDIRECTIONAL_SEQUENCE_LSTM")

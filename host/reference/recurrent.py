@@ -24,13 +24,14 @@ from nnapi_toolkit.reference.base import (
 )
 from nnapi_toolkit.reference.fixed_point import Multiplier, multiply_by_quantized_multiplier, wrap32
 from nnapi_toolkit.reference.hybrid import quantize_rows_asymmetric, quantize_rows_symmetric
-from nnapi_toolkit.reference.quantized import activate_float, scale_of, zero_point_of
-from nnapi_toolkit.reference.sums import Matrix
+from nnapi_toolkit.reference.quantized import TANH, activate_float, scale_of, zero_point_of
+from nnapi_toolkit.reference.sums import Matrix, add_product_by_four
 from nnapi_toolkit.reference.window import exact_dtype
 from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
-Product = Callable[[Float32], Float32]
+#: What adds the product of some rows [batch, columns] to sums [batch, units].
+Product = Callable[[Float32, Float32], Float32]
 
 
 def logistic32(values: Float32) -> Float32:
@@ -38,17 +39,37 @@ def logistic32(values: Float32) -> Float32:
     return logistic_of(values.astype(np.float64)).astype(np.float32)
 
 
+#: tanh(x) is about (x + x^3 P(x^2)) / Q(x^2) in float32: coefficients from the highest power down.
+_TANH_P = (1.394553628e-8, 2.102733560e-5, 3.520756727e-3, 1.340216100e-1)
+_TANH_Q = (8.015776984e-7, 3.326951409e-4, 2.597254514e-2, 4.673548340e-1, 1.0)
+
+#: From here on the quotient is 1.
+_TANH_LARGEST = np.float32(7.90738964080810547)
+
+
+def tanh32(values: Float32) -> Float32:
+    """tanh as the recurrent kernels of LiteRT compute it: a quotient of polynomials, each step rounded to float32."""
+    x = np.clip(values, -_TANH_LARGEST, _TANH_LARGEST)
+    square = x * x
+    upper, lower = (np.full_like(x, series[0]) for series in (_TANH_P, _TANH_Q))
+    for coefficient in _TANH_P[1:]:
+        upper = upper * square + np.float32(coefficient)
+    for coefficient in _TANH_Q[1:]:
+        lower = lower * square + np.float32(coefficient)
+    return np.asarray((square * x * upper + x) / lower)
+
+
 def activate(values: Float32, activation: int) -> Float32:
-    """A fused activation; TANH in double, rounded once."""
-    if int(activation) == 4:
-        return np.tanh(values.astype(np.float64)).astype(np.float32)
+    """A fused activation of a recurrent kernel."""
+    if int(activation) == TANH:
+        return tanh32(values)
     return activate_float(values, int(activation))
 
 
 def product(
     node: Node, inputs: Sequence[Array | None], index: int, asymmetric: bool, rows: int, columns: int
 ) -> Product | None:
-    """What multiplies rows by the transposed weights [rows, columns] of input `index`; None when they are omitted.
+    """What adds rows times the transposed weights [rows, columns] of input `index` to sums; None when they are omitted.
 
     Float weights multiply (a vector is a diagonal matrix); weights of 8 bits meet rows that are quantised one by one.
     """
@@ -59,15 +80,15 @@ def product(
     require_shape(node, weights, f"input {index} (weights)", *((rows,) if diagonal else (rows, columns)))
     if weights.dtype == np.float32:
         if weights.ndim == 1:
-            return lambda rows: rows * weights
-        return lambda rows: rows @ weights.T
+            return lambda total, rows: total + rows * weights
+        return lambda total, rows: add_product_by_four(total, rows, weights)
     require_type(node, weights, f"type of input {index}", np.int8, np.uint8)
     numbers_of_weights = weights.view(np.int8)
     matrix = Matrix(numbers_of_weights.T, np.dtype(exact_dtype(128 * 128 * columns)))
     scale = np.float32(scale_of(node, tensor_in(node, index)))
     sums_of_weights = numbers_of_weights.sum(axis=1, dtype=np.int64)
 
-    def multiply(rows: Float32) -> Float32:
+    def multiply(total: Float32, rows: Float32) -> Float32:
         if asymmetric:
             numbers, scales, zeros = quantize_rows_asymmetric(rows)
         else:
@@ -75,7 +96,7 @@ def product(
             zeros = np.zeros(len(rows), np.int32)
         sums = matrix.times(numbers).astype(np.int64)
         sums -= zeros[:, None].astype(np.int64) * sums_of_weights
-        return sums.astype(np.float32) * (scales * scale)[:, None]
+        return total + sums.astype(np.float32) * (scales * scale)[:, None]
 
     return multiply
 
@@ -145,10 +166,10 @@ def rnn_steps(
     outputs = np.empty((steps.shape[0], steps.shape[1], bias.size), np.float32)
     order = range(len(steps))
     for index in reversed(order) if backwards else order:
-        total = bias + from_input(steps[index])
+        total = from_input(np.broadcast_to(bias, state.shape), steps[index])
         if aux is not None:
-            total = total + aux[1](aux[0][index])
-        state = activate(total + from_state(state), activation)
+            total = aux[1](total, aux[0][index])
+        state = activate(from_state(total, state), activation)
         outputs[index] = state
     return outputs, state
 
@@ -260,7 +281,8 @@ def _svdf_float(
     if times.dtype != np.float32:
         times = times.astype(np.float32) * np.float32(scale_of(node, tensor_in(node, 2)))
     from_input = product(node, inputs, 1, options.asymmetric_quantize_inputs, history.shape[1], values.shape[1])
-    newest = needed(node, from_input, "weights_feature")(values)
+    nothing = np.zeros(history.shape[:2], np.float32)
+    newest = needed(node, from_input, "weights_feature")(nothing, values)
     history = np.concatenate([history[..., 1:], newest[..., None]], axis=2).astype(np.float32)
     sums = (history * times).sum(axis=2, dtype=np.float32)
     output = sums.reshape(len(values), -1, options.rank).sum(axis=2, dtype=np.float32)

@@ -67,6 +67,21 @@ def _along_rows(left: Array, right: Array) -> Array:
     return result
 
 
+def add_product_by_four(total: Array, rows: Array, weights: Array) -> Array:
+    """`total` [M, N] plus rows [M, K] times the transposed weights [N, K], as LiteRT's vector code adds float32 up.
+
+    Whole groups of four along K go into four sums, which are then added to each other and to the total; the rest of K
+    follows one by one.
+    """
+    whole = rows.shape[1] // 4 * 4
+    if whole:
+        lanes = [product_in_order(rows[:, lane:whole:4], weights[:, lane:whole:4].T) for lane in range(4)]
+        total = total + (((lanes[0] + lanes[1]) + lanes[2]) + lanes[3])
+    for place in range(whole, rows.shape[1]):
+        total = total + rows[:, place, None] * weights[:, place]
+    return total
+
+
 @dataclass(frozen=True, slots=True)
 class Matrix:
     """The right factor [K, N] of matrix products, kept in the model's own type and layout.

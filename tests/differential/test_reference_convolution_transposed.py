@@ -41,7 +41,7 @@ def test_float(shape, kernel, stride, same, out, with_bias, seed, activation):
     inputs = [wanted, T(floats(generator, (out, *kernel, shape[3])), const=True), T(floats(generator, shape))]
     if with_bias:
         inputs.append(T(floats(generator, (out,)), const=True))
-    compare("TRANSPOSE_CONV", inputs, [T(dtype="float32")], slack=1e-4, version=4, **options(stride, same, activation))
+    compare("TRANSPOSE_CONV", inputs, [T(dtype="float32")], version=4, **options(stride, same, activation))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_conv_3d(shape, kernel, stride, dilation, same, out, with_bias, seed, ac
     inputs = [T(floats(generator, shape)), T(floats(generator, (*kernel, shape[4], out)), const=True)]
     if with_bias:
         inputs.append(T(floats(generator, (out,)), const=True))
-    compare("CONV_3D", inputs, [T(dtype="float32")], slack=1e-4, fused_activation_function=activation,
+    compare("CONV_3D", inputs, [T(dtype="float32")], fused_activation_function=activation,
             **options_3d(stride, dilation, same or not fits))
 
 
@@ -127,4 +127,4 @@ def test_conv_3d_transpose(shape, kernel, stride, dilation, same, out, with_bias
     inputs = [wanted, T(floats(generator, (*kernel, out, shape[4])), const=True), T(floats(generator, shape))]
     if with_bias:
         inputs.append(T(floats(generator, (out,)), const=True))
-    compare("CONV_3D_TRANSPOSE", inputs, [T(dtype="float32")], slack=1e-4, **options_3d(stride, dilation, same))
+    compare("CONV_3D_TRANSPOSE", inputs, [T(dtype="float32")], **options_3d(stride, dilation, same))

@@ -34,7 +34,7 @@ def test_float(rows, width, units, keep, activation, with_bias, seed):
     generator = rng(seed)
     x, w = T(floats(generator, (*rows, width))), T(floats(generator, (units, width)), const=True)
     b = T(floats(generator, (units,)), const=True) if with_bias else None
-    compare("FULLY_CONNECTED", [x, w, b], [T(dtype="float32")], slack=1e-6 * 40 * width, keep_num_dims=keep,
+    compare("FULLY_CONNECTED", [x, w, b], [T(dtype="float32")], keep_num_dims=keep,
             fused_activation_function=activation)
 
 
@@ -89,7 +89,7 @@ def test_hybrid(weights, asymmetric, per_channel, rows, width, units, keep, acti
     numbers = generator.integers(low, high, (units, width)).astype(np.int8)
     w = T(numbers, dtype=weights, scale=[scale(generator) for _ in range(count)], zero_point=[0] * count, const=True)
     b = T(floats(generator, (units,)), const=True) if with_bias else None
-    compare("FULLY_CONNECTED", [T(floats(generator, (*rows, width))), w, b], [T(dtype="float32")], slack=1e-5,
+    compare("FULLY_CONNECTED", [T(floats(generator, (*rows, width))), w, b], [T(dtype="float32")],
             keep_num_dims=keep, fused_activation_function=activation, asymmetric_quantize_inputs=asymmetric)
 
 

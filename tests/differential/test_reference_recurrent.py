@@ -11,13 +11,6 @@ from tests.differential.litert import T, compare, examples, floats, quantized, r
 
 SEED = st.integers(0, 2**32)
 SIZES = dict(batch=st.integers(1, 3), width=st.integers(1, 5), units=st.integers(1, 5))
-SLACK = 1e-5
-#: Hybrid layers quantise their float state in each step: where it lies between two numbers, one ulp of tanh decides which.
-STEP = 0.02
-
-
-def slack_of(hybrid):
-    return SLACK if hybrid == "float" else STEP
 
 
 def weights(generator, shape, hybrid):
@@ -43,7 +36,7 @@ def layer(generator, batch, width, units, hybrid):
 def test_rnn(hybrid, batch, width, units, runs, activation, seed):
     generator = rng(seed)
     inputs = [T(floats(generator, (batch, width), 1.0)), *layer(generator, batch, width, units, hybrid != "float")]
-    compare("RNN", inputs, [T(dtype="float32")], slack=slack_of(hybrid), runs=runs, fused_activation_function=activation,
+    compare("RNN", inputs, [T(dtype="float32")], runs=runs, fused_activation_function=activation,
             asymmetric_quantize_inputs=hybrid == "asymmetric", version=3 if hybrid == "asymmetric" else 2)
 
 
@@ -54,7 +47,7 @@ def test_sequence_rnn(hybrid, batch, width, units, time, major, seed):
     generator = rng(seed)
     shape = (time, batch, width) if major else (batch, time, width)
     inputs = [T(floats(generator, shape, 1.0)), *layer(generator, batch, width, units, hybrid != "float")]
-    compare("UNIDIRECTIONAL_SEQUENCE_RNN", inputs, [T(dtype="float32")], slack=slack_of(hybrid), runs=2, time_major=major,
+    compare("UNIDIRECTIONAL_SEQUENCE_RNN", inputs, [T(dtype="float32")], runs=2, time_major=major,
             fused_activation_function=4, asymmetric_quantize_inputs=hybrid == "asymmetric", version=3)
 
 
@@ -79,7 +72,7 @@ def test_bidirectional_rnn(hybrid, batch, width, units, time, major, merge, extr
         linked = extra == "linked"
         inputs += [weights(generator, (units, width), eight_bit) if linked else None for _ in range(2)]
     outputs = [T(dtype="float32") for _ in range(1 if merge else 2)]
-    compare("BIDIRECTIONAL_SEQUENCE_RNN", inputs, outputs, slack=slack_of(hybrid), runs=2, time_major=major, merge_outputs=merge,
+    compare("BIDIRECTIONAL_SEQUENCE_RNN", inputs, outputs, runs=2, time_major=major, merge_outputs=merge,
             fused_activation_function=4, asymmetric_quantize_inputs=hybrid == "asymmetric", version=3)
 
 
@@ -96,7 +89,7 @@ def test_svdf(hybrid, batch, width, units, rank, memory, bias, seed):
         T(floats(generator, (units,)), const=True) if bias else None,
         T(dtype="float32", shape=(batch, memory * units * rank), variable=True),
     ]
-    compare("SVDF", inputs, [T(dtype="float32")], slack=slack_of(hybrid), runs=3, rank=rank, fused_activation_function=1,
+    compare("SVDF", inputs, [T(dtype="float32")], runs=3, rank=rank, fused_activation_function=1,
             asymmetric_quantize_inputs=hybrid == "asymmetric", version=4)
 
 

@@ -27,4 +27,4 @@ def test_resize(op, dtype, shape, size, mode, seed):
     x = floats(generator, shape) if dtype == np.float32 else integers(generator, dtype, shape)
     inputs = [T(x, **parameters), T(np.asarray(size, np.int32), const=True)]
     compare(op, inputs, [T(dtype=np.dtype(dtype).name, **parameters)], align_corners=mode[0],
-            half_pixel_centers=mode[1], slack=1e-6, version=3)
+            half_pixel_centers=mode[1], version=3)

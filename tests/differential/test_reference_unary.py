@@ -17,7 +17,7 @@ SHAPES = st.lists(st.integers(1, 5), min_size=1, max_size=4).map(tuple)
 @examples
 @given(shape=SHAPES, seed=SEED)
 def test_float(op, shape, seed):
-    compare(op, [T(floats(rng(seed), shape))], [T(dtype="float32")], slack=1e-7 if op in ("SIN", "COS") else 0)
+    compare(op, [T(floats(rng(seed), shape))], [T(dtype="float32")])
 
 
 @pytest.mark.parametrize("op", ["CEIL", "ROUND"])
@@ -34,7 +34,7 @@ def test_rounding_beside_the_optimised_kernel(op, shape, seed):
 @examples
 @given(shape=SHAPES, seed=SEED)
 def test_positive_float(op, shape, seed):
-    compare(op, [T(np.abs(floats(rng(seed), shape)) + np.float32(1e-3))], [T(dtype="float32")], slack=1e-7)
+    compare(op, [T(np.abs(floats(rng(seed), shape)) + np.float32(1e-3))], [T(dtype="float32")])
 
 
 @pytest.mark.parametrize(
