@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from nnapi_toolkit.delegate.decide import decide
 from nnapi_toolkit.delegate.epochs import Epoch, cut, dependencies
+from nnapi_toolkit.delegate.graph import Subgraph
 from nnapi_toolkit.delegate.partition import Partition, Plan, Step, Supports, Verdict, boundary
 from nnapi_toolkit.delegate.program import lower_partition
 from nnapi_toolkit.delegate.rewrites import EXACT
@@ -24,7 +25,8 @@ def with_softnn(plan: Plan, supports: Supports | None = None) -> Plan:
     """The same plan, with partitions for software NNAPI on the device (`target` is `softnn`) out of its CPU steps.
 
     Whatever the reason that a node is on the CPU for, it may go there; `Verdict.refusal` keeps the reason. Only rewrites that
-    leave results as they are bit for bit are used. Partitions are numbered anew, in order of execution.
+    leave results as they are bit for bit are used. Partitions are numbered anew, in order of execution. One between nodes that only
+    the host has stays there, if it multiplies nothing and its tensors would cross the cable more on the device.
 
     Args:
         plan: A finished plan.
@@ -38,11 +40,11 @@ def with_softnn(plan: Plan, supports: Supports | None = None) -> Plan:
     accepted = _accepted(plan, target)
     while True:
         result = _refined(plan, target, accepted)
-        refused = _refused(result, supports)
-        if not refused:
+        left = _detours(result) or _refused(result, supports)
+        if not left:
             return result
-        for node in refused:
-            del accepted[node]
+        for node in left:
+            accepted.pop(node, None)
 
 
 def _accepted(plan: Plan, target: Target) -> Accepted:
@@ -68,6 +70,43 @@ def _refused(plan: Plan, supports: Supports | None) -> set[tuple[int, int]]:
             answers = zip(program.operation_nodes, supports(program))
             found |= {(partition.subgraph, node) for node, takes in answers if not takes}
     return found
+
+
+def _detours(plan: Plan) -> set[tuple[int, int]]:
+    """Nodes of the first partition in each subgraph that would only send tensors to the device and back."""
+    found: set[tuple[int, int]] = set()
+    for subgraph in plan.view.subgraphs:
+        where = {node: step.partition for step in plan.steps(subgraph.index) for node in step.nodes}
+        for partition in plan.partitions:
+            own = partition.target == "softnn" and partition.subgraph == subgraph.index
+            if own and not any(plan.cost(subgraph.index, n).macs for n in partition.nodes) and _detour(subgraph, partition, where):
+                found |= {(subgraph.index, node) for node in partition.nodes}
+                break  # the others have new neighbours now
+    return found
+
+
+def _detour(subgraph: Subgraph, partition: Partition, where: Mapping[int, int | None]) -> bool:
+    """Whether more bytes cross with the partition on the device than without it, for the sake of nodes on the host."""
+    there = here = 0
+    to_host = False
+    for index in partition.inputs:
+        tensor = subgraph.tensors[index]
+        producer = subgraph.producer(index)
+        others = [where.get(user.index) for user in subgraph.consumers(index) if user.index not in partition.nodes]
+        made_there = producer is not None and where.get(producer.index) is not None
+        if tensor.is_variable:
+            there += 2 * tensor.byte_size  # its value lives on the host
+        elif made_there:
+            here += tensor.byte_size if None not in others and index not in subgraph.outputs else 0
+        else:
+            there += tensor.byte_size if all(other is None for other in others) else 0
+            to_host = to_host or producer is not None
+    for index in partition.outputs:
+        users = [where.get(user.index) for user in subgraph.consumers(index) if user.index not in partition.nodes]
+        to_host = to_host or None in users
+        there += subgraph.tensors[index].byte_size if None in users or index in subgraph.outputs else 0
+        here += subgraph.tensors[index].byte_size if any(user is not None for user in users) else 0
+    return to_host and there > here
 
 
 def _refined(plan: Plan, target: Target, accepted: Accepted) -> Plan:

@@ -88,9 +88,17 @@ def test_it_may_refuse_as_well() -> None:
 
 
 def test_an_operator_that_nnapi_cannot_express_stays_here() -> None:
-    plan = with_softnn(make_plan(chain("SIN", "ROUND", "SIN"), Target(1)))
-    assert places(plan) == ["softnn", "cpu", "softnn"]
-    assert [s.partition for s in plan.steps()] == [0, None, 1]
+    plan = with_softnn(make_plan(chain("SIN", "RELU", "ROUND", "RELU", "SIN"), Target(1)))
+    assert places(plan) == ["softnn", "nnapi", "cpu", "nnapi", "softnn"]
+    assert [s.partition for s in plan.steps()] == [0, 1, None, 2, 3]
+
+
+def test_no_detours() -> None:
+    """Between nodes that only the host has, a node without multiplications stays: its tensors would go there and back."""
+    assert places(with_softnn(make_plan(chain("SIN", "ROUND", "SIN"), Target(1)))) == ["cpu"] * 3
+    assert places(with_softnn(make_plan(chain("SIN", "SIN"), Target(1)))) == ["softnn"] * 2
+    plan = with_softnn(make_plan(chain("RELU", "ROUND", "SIN", "SIN", "ROUND", "SIN", "RELU"), Target(1)))
+    assert places(plan) == ["nnapi", "cpu", "cpu", "cpu", "cpu", "softnn", "nnapi"]
 
 
 def test_without_rewrites() -> None:
