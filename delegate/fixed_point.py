@@ -78,3 +78,37 @@ def activation_range(activation: int, scale: float, zero_point: int, low: int, h
     if activation == 3:
         return max(low, quantized(0.0)), min(high, quantized(6.0))
     return low, high
+
+
+def inverse_sqrt(value: int) -> tuple[int, int]:
+    """1 / sqrt(value) of a positive integer as (31-bit fraction, exponent): five Newton steps from 1, in numbers of 3 integer bits
+    (TFLite's GetInvSqrtQuantizedMultiplierExp)."""
+    if value <= 1:
+        return (1 << 31) - 1, 0
+    exponent = -11
+    while value >= 1 << 29:
+        value //= 4
+        exponent -= 1
+    pairs = (31 - value.bit_length()) // 2 - 1
+    exponent += pairs
+    half = _halved((value << (2 * pairs)) >> 1)
+    three_halves, root = 3 << 27, 1 << 28
+    for _ in range(5):
+        cube = _wide(_high_product(_high_product(root, root), root) << 6)
+        root = _wide((_high_product(three_halves, root) - _high_product(half, cube)) << 3)
+    root = _high_product(root, 1518500250)  # sqrt(1/2)
+    return (root, exponent) if exponent <= 0 else (root << exponent, 0)
+
+
+def _high_product(a: int, b: int) -> int:
+    """SaturatingRoundingDoublingHighMul of two 32-bit numbers."""
+    return int(multiply(np.asarray(a, np.int64), b, 0))
+
+
+def _halved(x: int) -> int:
+    return int(rounding_shift(np.asarray(x, np.int64), 1))
+
+
+def _wide(x: int) -> int:
+    """Saturates at 32 bits."""
+    return max(-(1 << 31), min(x, (1 << 31) - 1))

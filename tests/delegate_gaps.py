@@ -84,7 +84,8 @@ GAPS: tuple[Gap, ...] = (
     _gap("PACK", "feature-level", "operation PACK", "more than 4 dimensions", "PACK-float32/rank4@4"),
     _gap("LSH_PROJECTION LSTM UNIDIRECTIONAL_SEQUENCE_LSTM FILL FULLY_CONNECTED DEQUANTIZE", "operand-type", ", must be (FLOAT|INT)",
          "NNAPI's operand has another type", "LSH_PROJECTION-int32-sparse/in0f16@3"),
-    _gap("RSQRT", "operand-type", "INT8", "the rounding of NNAPI's 8-bit form is not defined", "RSQRT-float32/int8@7"),
+    _gap("RSQRT", "operand-type", "INT8", "NNAPI computes 8-bit roots in float, TFLite in fixed point; the exact form, a table, has 4 dimensions "
+         "at most", "RSQRT-int8/rank5@7"),
     # -- what the delegate reads while it builds, or leaves out
     _gap("", "constant-operand", "computed at run time", "NNAPI's operand is a constant, or the output's shape depends on it: TFLite's interpreter "
          "then has dynamic tensors and delegates nothing; or a filter that is computed at run time has a scale for each channel, or would have to be "

@@ -269,6 +269,8 @@ def _unary() -> None:
         case(op, "float32", [plain], [result("float32", (2, 3, 4))], relative=5e-6)
     for op in ("LOG", "SQRT", "RSQRT"):
         case(op, "float32", [positive], [result("float32", (2, 3, 4))], relative=5e-6)
+    roots = T(np.arange(-100, 128, dtype=np.int8).reshape(4, 57), scale=0.04, zero_point=-100)
+    case("RSQRT", "int8", [roots], [result("int8", (4, 57), 0.03, -90)], version=2)
     case("NEG", "int32", [value("int32", (2, 3))], [result("int32", (2, 3))])
     case("ABS", "int32", [value("int32", (2, 3))], [result("int32", (2, 3))], version=3)
     for exact in (False, True):

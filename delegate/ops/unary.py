@@ -35,7 +35,7 @@ def _rsqrt_tflite(case: Case) -> None:
 
 
 def _rsqrt_rule(case: Case) -> None:
-    """NNAPI: 8-bit from feature level 7, where the rounding is not documented: float only."""
+    """NNAPI: 8-bit from feature level 7, computed in float where TFLite's is fixed point: float only (8-bit by a table)."""
     case.typed(case.input(0, "input"), TensorType.FLOAT32, TensorType.FLOAT16)
     _rule("RSQRT")(case)
 

@@ -10,6 +10,7 @@ import numpy as np
 from nnapi_toolkit.delegate.fixed_point import (
     Int64,
     activation_range,
+    inverse_sqrt,
     multiply,
     quantize_multiplier,
     rounding_shift,
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from nnapi_toolkit.delegate.program import ProgramBuilder
 
 _EIGHT_BITS = (TensorType.UINT8, TensorType.INT8)
+#: Bits below 1 of a root.
+_ROOT_BITS = 20
 
 
 # -- a function of one 8-bit tensor as a table ----------------------------------------------------------------------
@@ -100,6 +103,23 @@ def _hard_swish_table(case: Case) -> Int64:
     return np.clip(result, *_limits(out.tensor.type))
 
 
+def _rsqrt_table(case: Case) -> Int64:
+    """TFLite's fixed-point root; what is not positive gets the largest number (TFLite refuses to run below zero)."""
+    x, out = case.input(0), case.output()
+    if x.tensor.type != TensorType.INT8:
+        raise ValueError("TFLite has no RSQRT of uint8")
+    (scale, zero_point), (out_scale, out_zero_point) = case.scaled(x), case.scaled(out)
+    fraction, exponent = quantize_multiplier(1.0 / float(np.sqrt(np.float32(scale)) * np.float32(out_scale)))
+    low, high = _limits(out.tensor.type)
+    result = np.full(256, high, np.int64)
+    for place, value in enumerate((_values(x.tensor.type) - zero_point).tolist()):
+        if value > 0:
+            root, shift = inverse_sqrt(value)
+            fine = multiply(np.asarray(1, np.int64), root, shift + _ROOT_BITS)
+            result[place] = int(multiply(fine, fraction, exponent - _ROOT_BITS)) + out_zero_point
+    return np.clip(result, low, high)
+
+
 def _to_16_bits(multiplier: int) -> int:
     return min((multiplier + (1 << 15)) >> 16, 32767)
 
@@ -111,6 +131,7 @@ _TABLES: dict[str, Callable[[Case], Int64]] = {
     "RELU6": _relu_table(3),
     "LEAKY_RELU": _leaky_relu_table,
     "HARD_SWISH": _hard_swish_table,
+    "RSQRT": _rsqrt_table,
 }
 
 

@@ -142,6 +142,7 @@ _OWN: dict[str, dict[str, int | None]] = {
     "QUANTIZE": {"uint8": 3, "int8": 4},
     "DEQUANTIZE": {"float16": 3},
     "FAKE_QUANT": {"float32": 3},
+    "RSQRT": {"float32": 3, "int8": None},
     "ONE_HOT": {"float32": 3, "int32": 3},
     "PAD": {"uint8": 3},  # zero point 117
     "SPACE_TO_BATCH_ND": {"uint8": 3},
