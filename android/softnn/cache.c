@@ -229,12 +229,20 @@ static bool write_file(const SnnPacked *first, uint64_t fingerprint, const char 
 }
 
 /* Blocks that another compilation of the model is still packing would be written half done: then this is left to it. */
+static bool is_wanted(const ANeuralNetworksCompilation *compilation, SnnPackedSet *set) {
+  return !(compilation->cached && is_complete(set->first)) && snn_packed_all_ready(set);
+}
+
 void snn_cache_store(ANeuralNetworksCompilation *compilation) {
   SnnPackedSet *set = compilation->shared.packed;
+  snn_lock(&set->lock);
+  bool wanted = is_wanted(compilation, set);
+  snn_unlock(&set->lock);
+  if (!wanted) return; /* before the model is looked at once more */
   char *name = file_name(compilation, false), *partial = file_name(compilation, true);
   uint64_t print = fingerprint(compilation);
   snn_lock(&set->lock);
-  bool wanted = !(compilation->cached && is_complete(set->first)) && snn_packed_all_ready(set);
+  wanted = is_wanted(compilation, set);
   bool ok = wanted && name != NULL && partial != NULL && write_file(set->first, print, name, partial);
   snn_unlock(&set->lock);
   if (wanted) snn_log("compilation cache: %s %s", name != NULL ? name : "?", ok ? "is written" : "cannot be written");

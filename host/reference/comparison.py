@@ -76,7 +76,10 @@ def logical(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Seq
 
 @kernel("SELECT")
 def select(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """x where the condition holds, else y; the condition has their shape, or rank 1 and picks rows, or is a scalar."""
+    """x where the condition holds, else y; the condition has their shape, or rank 1 and picks rows, or is a scalar.
+
+    x and y of any one dtype, condition bool; the output has the shape of x.
+    """
     condition, first, second = _select_operands(node, inputs)
     if first.shape != second.shape:
         fail(node, "shape of input 2", list(second.shape), f"that of input 1, {list(first.shape)}")
@@ -94,7 +97,10 @@ def select(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequ
 
 @kernel("SELECT_V2")
 def select_v2(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """x where the condition holds, else y; all three broadcast."""
+    """x where the condition holds, else y; all three broadcast.
+
+    x and y of any one dtype, condition bool; the output has the shape that they broadcast to.
+    """
     condition, first, second = _select_operands(node, inputs)
     try:
         check_shape(node, np.broadcast_shapes(condition.shape, first.shape, second.shape))

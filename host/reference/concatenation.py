@@ -77,7 +77,10 @@ def _rescaled(node: Node, index: int, part: Array) -> Array:
 
 @kernel("PACK")
 def pack(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """Stacks `values_count` tensors of equal shape along a new axis."""
+    """Stacks `values_count` tensors of equal shape along a new axis.
+
+    Any dtype, quantised ones with equal parameters; the output has one dimension more.
+    """
     options = node.operator.options
     parts = _all_inputs(node, inputs, options.values_count)
     axis = axis_of(node, options.axis, parts[0].ndim + 1)
@@ -95,7 +98,10 @@ def pack(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequen
 
 @kernel("UNPACK")
 def unpack(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """One output per index along `axis`; `num` must be that dimension."""
+    """One output per index along `axis`; `num` must be that dimension.
+
+    Any dtype; the outputs have one dimension less.
+    """
     values, options = operand(node, inputs, 0, "input"), node.operator.options
     axis = axis_of(node, options.axis, values.ndim)
     if values.shape[axis] != options.num:
@@ -116,7 +122,10 @@ def split(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Seque
 
 @kernel("SPLIT_V")
 def split_v(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """Parts of the sizes in input 1 along the axis in input 2; one size may be -1 and takes the rest."""
+    """Parts of the sizes in input 1 along the axis in input 2; one size may be -1 and takes the rest.
+
+    Any dtype; sizes int32 or int64, axis int32.
+    """
     values, sizes = operand(node, inputs, 0, "input"), operand(node, inputs, 1, "size_splits")
     axis = axis_of(node, int(operand(node, inputs, 2, "axis").reshape(-1)[0]), values.ndim)
     lengths = [int(size) for size in sizes.reshape(-1)]

@@ -41,7 +41,10 @@ def if_(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequenc
 
 @kernel("WHILE")
 def while_(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """Runs the body on its own results for as long as the condition subgraph says true."""
+    """Runs the body on its own results for as long as the condition subgraph says true.
+
+    Loop variables of any dtype and shape, which may change from turn to turn; the condition is one bool.
+    """
     options = node.operator.options
     values = [operand(node, inputs, i, "loop variable") for i in range(len(inputs))]
     condition = _subgraph(node, "cond_subgraph_index", options.cond_subgraph_index, len(values))
@@ -64,7 +67,10 @@ def call_once(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> S
 
 @kernel("STABLEHLO_COMPOSITE")
 def composite(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """Runs the subgraph that decomposes the named operation."""
+    """Runs the subgraph that decomposes the named operation.
+
+    Arguments and results of any dtype and shape, by position.
+    """
     arguments = [operand(node, inputs, i, "argument") for i in range(len(inputs))]
     index = node.operator.options.decomposition_subgraph_index
     return runtime.invoke_subgraph(
@@ -74,7 +80,10 @@ def composite(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> S
 
 @kernel("VAR_HANDLE")
 def var_handle(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """A handle: the (container, name) under which the variable's value is kept."""
+    """A handle: the (container, name) under which the variable's value is kept.
+
+    Output: one resource, shape [1].
+    """
     options = node.operator.options
     handle = np.empty((1,), object)
     handle[0] = ("variable", str(options.container), str(options.shared_name))
@@ -89,7 +98,10 @@ def _handle(node: Node, value: Array) -> object:
 
 @kernel("READ_VARIABLE")
 def read_variable(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """The value last assigned to the variable."""
+    """The value last assigned to the variable.
+
+    Any dtype and shape: those of the value that was assigned.
+    """
     key = _handle(node, operand(node, inputs, 0, "handle"))
     if key not in runtime.resources:
         fail(node, f"variable {key}", "unassigned", "assigned before it is read")
@@ -98,7 +110,10 @@ def read_variable(node: Node, inputs: Sequence[Array | None], runtime: Runtime) 
 
 @kernel("ASSIGN_VARIABLE")
 def assign_variable(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """Keeps input 1 as the variable's value until the next assignment."""
+    """Keeps input 1 as the variable's value until the next assignment.
+
+    Any dtype and shape; the variable takes both.
+    """
     key = _handle(node, operand(node, inputs, 0, "handle"))
     runtime.resources[key] = operand(node, inputs, 1, "value").copy()
     return []

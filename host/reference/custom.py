@@ -1,4 +1,7 @@
-"""Custom operators that ship with the toolkit, and the decoder of flexbuffer options."""
+"""Custom operators that ship with the toolkit, and the decoder of flexbuffer options.
+
+Semantics: MediaPipe's kernel for Convolution2DTransposeBias.
+"""
 
 from __future__ import annotations
 

@@ -88,6 +88,8 @@ def non_max_suppression(node: Node, inputs: Sequence[Array | None], runtime: Run
     """Inputs: boxes [n, 4], scores [n], size of the output, overlap threshold, score threshold, V5: sigma.
 
     Outputs: indices padded with zeros, V5: their scores, and how many there are.
+
+    Boxes and scores are float32; sizes, indices and counts int32.
     """
     boxes, scores = operand(node, inputs, 0, "boxes"), operand(node, inputs, 1, "scores")
     require_type(node, boxes, "type of input 0", np.float32)

@@ -45,6 +45,9 @@ def fully_connected(node: Node, inputs: Sequence[Array | None], runtime: Runtime
     """Rows of the input times the transposed filter, plus bias, then the fused activation.
 
     Output [rows, units], or the input's shape with the last dimension replaced (`keep_num_dims`).
+
+    float32; uint8; int8 per tensor or per channel; int16 with int8 weights; float32 with 8-, 4- or 2-bit weights
+    (hybrid), also with a scale per block of weights.
     """
     values, weights = operand(node, inputs, 0, "input"), operand(node, inputs, 1, "filter")
     if weights.ndim != 2:

@@ -39,7 +39,11 @@ def check_indices(node: Node, indices: Array, size: int, what: str) -> Array:
 
 @kernel("GATHER")
 def gather(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """Slices of `axis` by the indices in input 1; the first `batch_dims` dimensions of both run together."""
+    """Slices of `axis` by the indices in input 1; the first `batch_dims` dimensions of both run together.
+
+    Any dtype; indices int16, int32 or int64 of any shape. Output: values [:axis] + indices [batch_dims:] + values
+    [axis + 1:].
+    """
     values, indices = operand(node, inputs, 0, "input"), operand(node, inputs, 1, "positions")
     options = node.operator.options
     axis = axis_of(node, options.axis, values.ndim)
@@ -68,7 +72,10 @@ def _tuple_index(node: Node, indices: Array, shape: Sequence[int], what: str) ->
 
 @kernel("GATHER_ND")
 def gather_nd(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """Slices of the leading dimensions by the index tuples in the last dimension of input 1."""
+    """Slices of the leading dimensions by the index tuples in the last dimension of input 1.
+
+    Any dtype; indices int16, int32 or int64 [..., n]. Output: indices [:-1] + values [n:].
+    """
     values, indices = operand(node, inputs, 0, "params"), operand(node, inputs, 1, "indices")
     where = _tuple_index(node, indices, values.shape, "input 1 (indices)")
     if not where:
@@ -78,7 +85,10 @@ def gather_nd(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> S
 
 @kernel("SLICE")
 def slice_(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """`size` cells of each dimension from `begin`; a size of -1 takes the rest."""
+    """`size` cells of each dimension from `begin`; a size of -1 takes the rest.
+
+    Any dtype; `begin` and `size` int32 or int64, one number per dimension.
+    """
     values = operand(node, inputs, 0, "input")
     begin = [int(v) for v in operand(node, inputs, 1, "begin").reshape(-1)]
     size = [int(v) for v in operand(node, inputs, 2, "size").reshape(-1)]
@@ -95,7 +105,10 @@ def slice_(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequ
 
 @kernel("STRIDED_SLICE")
 def strided_slice(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """begin : end : stride per dimension, with the masks of the options (begin, end, ellipsis, new axis, shrink)."""
+    """begin : end : stride per dimension, with the masks of the options (begin, end, ellipsis, new axis, shrink).
+
+    Any dtype; begin, end and strides int32, one number per dimension that the masks leave.
+    """
     values, options = operand(node, inputs, 0, "input"), node.operator.options
     lists = [[int(v) for v in operand(node, inputs, i, "list").reshape(-1)] for i in (1, 2, 3)]
     begin, end, strides = lists
@@ -143,7 +156,10 @@ def _one_range(node: Node, i: int, axis: int, size: int, begin: int, end: int, s
 
 @kernel("TILE")
 def tile(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """Repeats each dimension as often as input 1 says."""
+    """Repeats each dimension as often as input 1 says.
+
+    Any dtype; multiples int32 or int64, one per dimension.
+    """
     values, multiples = operand(node, inputs, 0, "input"), operand(node, inputs, 1, "multiples")
     times = [int(v) for v in multiples.reshape(-1)]
     if len(times) != values.ndim or min(times, default=0) < 0:
@@ -154,7 +170,10 @@ def tile(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequen
 
 @kernel("ONE_HOT")
 def one_hot(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """A new axis of `depth` cells: on_value at the index, off_value elsewhere; an index outside gives only off."""
+    """A new axis of `depth` cells: on_value at the index, off_value elsewhere; an index outside gives only off.
+
+    Indices int32 or int64; on and off values, and so the output, of any one dtype.
+    """
     indices, depth = operand(node, inputs, 0, "indices"), operand(node, inputs, 1, "depth")
     on, off = operand(node, inputs, 2, "on_value"), operand(node, inputs, 3, "off_value")
     size, axis = int(depth.reshape(-1)[0]), node.operator.options.axis
@@ -168,7 +187,10 @@ def one_hot(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Seq
 
 @kernel("TOPK_V2")
 def top_k(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """The k largest of the last axis in falling order, and their indices; the first of equals comes first."""
+    """The k largest of the last axis in falling order, and their indices; the first of equals comes first.
+
+    Values of any ordered dtype [..., n]; k int16 or int32, which the indices have too.
+    """
     values, given = operand(node, inputs, 0, "input"), operand(node, inputs, 1, "k")
     count = int(given.reshape(-1)[0])
     if values.ndim < 1 or not 0 <= count <= values.shape[-1]:
@@ -187,7 +209,10 @@ def where(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Seque
 
 @kernel("UNIQUE")
 def unique(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """The distinct values of a vector in the order of their first appearance, and each element's place among them."""
+    """The distinct values of a vector in the order of their first appearance, and each element's place among them.
+
+    Any dtype [n]; places int32 or int64 (`idx_out_type`).
+    """
     values = operand(node, inputs, 0, "input")
     if values.ndim != 1:
         fail(node, "rank of input 0", values.ndim, "1")
@@ -217,7 +242,10 @@ def embedding_lookup(node: Node, inputs: Sequence[Array | None], runtime: Runtim
 
 @kernel("HASHTABLE_LOOKUP")
 def hashtable_lookup(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """Rows of input 2 by the sorted keys in input 1; zeros and hit 0 for a key that is not there."""
+    """Rows of input 2 by the sorted keys in input 1; zeros and hit 0 for a key that is not there.
+
+    ids int32 [n], keys int32 [m], rows of any dtype [m, ...]; hits are uint8 [n].
+    """
     wanted, keys = operand(node, inputs, 0, "lookup"), operand(node, inputs, 1, "keys")
     table = operand(node, inputs, 2, "values")
     if table.ndim < 1 or table.shape[0] != keys.size or keys.size == 0:
@@ -231,7 +259,10 @@ def hashtable_lookup(node: Node, inputs: Sequence[Array | None], runtime: Runtim
 
 @kernel("FILL")
 def fill(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """A tensor of the shape in input 0, all of it the scalar in input 1."""
+    """A tensor of the shape in input 0, all of it the scalar in input 1.
+
+    Shape int32 or int64; value of any dtype.
+    """
     dims, value = operand(node, inputs, 0, "dims"), operand(node, inputs, 1, "value")
     if value.size != 1:
         fail(node, "elements of input 1 (value)", value.size, "1")
@@ -259,7 +290,10 @@ def range_(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequ
 
 @kernel("BROADCAST_TO")
 def broadcast_to(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """Repeats dimensions of size 1 to the shape in input 1."""
+    """Repeats dimensions of size 1 to the shape in input 1.
+
+    Any dtype; shape int32 or int64.
+    """
     values, wanted = operand(node, inputs, 0, "input"), operand(node, inputs, 1, "shape")
     shape = check_shape(node, [int(v) for v in wanted.reshape(-1)], "input 1 (shape)")
     try:
@@ -270,7 +304,10 @@ def broadcast_to(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -
 
 @kernel("BROADCAST_ARGS")
 def broadcast_args(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """The shape that tensors of the two given shapes broadcast to."""
+    """The shape that tensors of the two given shapes broadcast to.
+
+    Shapes int32 or int64, and so the output.
+    """
     first, second = operand(node, inputs, 0, "shape 0"), operand(node, inputs, 1, "shape 1")
     shapes = [[int(v) for v in shape.reshape(-1)] for shape in (first, second)]
     try:
@@ -281,7 +318,10 @@ def broadcast_args(node: Node, inputs: Sequence[Array | None], runtime: Runtime)
 
 @kernel("DYNAMIC_UPDATE_SLICE")
 def dynamic_update_slice(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """A copy of input 0 with input 1 written at the place in input 2, moved so that it fits."""
+    """A copy of input 0 with input 1 written at the place in input 2, moved so that it fits.
+
+    Any dtype; start indices int32 or int64, one per dimension.
+    """
     values, update = operand(node, inputs, 0, "operand"), operand(node, inputs, 1, "update")
     start = [int(v) for v in operand(node, inputs, 2, "start_indices").reshape(-1)]
     fits = update.ndim == values.ndim == len(start) and all(u <= v for u, v in zip(update.shape, values.shape))
@@ -307,7 +347,10 @@ def bucketize(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> S
 
 @kernel("MATRIX_DIAG")
 def matrix_diag(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """[..., n] to [..., n, n] with the values on the diagonal."""
+    """[..., n] to [..., n, n] with the values on the diagonal.
+
+    Any dtype of a fixed size.
+    """
     values = operand(node, inputs, 0, "diagonal")
     if values.ndim < 1:
         fail(node, "rank of input 0", 0, "1 or more")
@@ -319,7 +362,10 @@ def matrix_diag(node: Node, inputs: Sequence[Array | None], runtime: Runtime) ->
 
 @kernel("MATRIX_SET_DIAG")
 def matrix_set_diag(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """A copy of input 0 with input 1 on the diagonal of its last two dimensions."""
+    """A copy of input 0 with input 1 on the diagonal of its last two dimensions.
+
+    Any dtype of a fixed size; [..., m, n] and [..., min(m, n)].
+    """
     values, diagonal = operand(node, inputs, 0, "input"), operand(node, inputs, 1, "diagonal")
     if values.ndim < 2 or diagonal.shape != (*values.shape[:-2], min(values.shape[-2:])):
         fail(node, "shape of input 1 (diagonal)", list(diagonal.shape), f"the diagonal of {list(values.shape)}")

@@ -231,7 +231,10 @@ def _run(node: Node, inputs: Sequence[Array | None], runtime: Runtime, steps: Ar
 
 @kernel("LSTM")
 def lstm(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """One step over [batch, input]. FULL kernel: the inputs of UNIDIRECTIONAL_SEQUENCE_LSTM; BASIC: five inputs."""
+    """One step over [batch, input]. FULL kernel: the inputs of UNIDIRECTIONAL_SEQUENCE_LSTM; BASIC: five inputs.
+
+    float32; float32 with int8 or uint8 weights (hybrid); FULL also int8 with an int16 cell state, BASIC also uint8.
+    """
     values = operand(node, inputs, 0, "input")
     if int(node.operator.options.kernel_type) == BASIC:
         from nnapi_toolkit.reference.lstm_integer import basic_uint8_step
@@ -285,6 +288,9 @@ def bidirectional_lstm(node: Node, inputs: Sequence[Array | None], runtime: Runt
 
     Inputs: x; 17 weights and biases forward, 17 backward; output and cell state forward and backward; auxiliary input;
     auxiliary weights (4 and 4). Without auxiliary weights the auxiliary input is the backward layer's input.
+
+    float32; float32 with int8 or uint8 weights (hybrid). x is [batch, time, input], or [time, batch, input] when
+    `time_major`.
     """
     values, options = operand(node, inputs, 0, "input"), node.operator.options
     require_type(node, values, "type of input 0", np.float32)

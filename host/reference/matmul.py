@@ -18,7 +18,11 @@ from nnapi_toolkit.reference.window import exact_dtype
 
 @kernel("BATCH_MATMUL")
 def batch_matmul(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """x [..., rows, depth] times y [..., depth, columns]; `adj_x` and `adj_y` swap the last two dimensions first."""
+    """x [..., rows, depth] times y [..., depth, columns]; `adj_x` and `adj_y` swap the last two dimensions first.
+
+    float32; int8; int16; int8 to int32 without rescaling; float32 x with int8 y (hybrid). Leading dimensions
+    broadcast.
+    """
     left, right = operand(node, inputs, 0, "x"), operand(node, inputs, 1, "y")
     options = node.operator.options
     if min(left.ndim, right.ndim) < 2:

@@ -41,7 +41,10 @@ def pad_v2(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequ
 
 @kernel("MIRROR_PAD")
 def mirror_pad(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """Reflects the tensor at its borders: REFLECT without the border cell, SYMMETRIC with it."""
+    """Reflects the tensor at its borders: REFLECT without the border cell, SYMMETRIC with it.
+
+    Any dtype; paddings int32 or int64 [rank, 2].
+    """
     values = operand(node, inputs, 0, "input")
     amounts = _amounts(node, values, operand(node, inputs, 1, "paddings"))
     reflect = int(node.operator.options.mode) == 0
@@ -53,7 +56,10 @@ def mirror_pad(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> 
 
 @kernel("DILATE")
 def dilate(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """Puts `factor - 1` cells of the padding value (input 2) between neighbours; factors per axis in input 1."""
+    """Puts `factor - 1` cells of the padding value (input 2) between neighbours; factors per axis in input 1.
+
+    Any dtype; factors int32 [rank].
+    """
     values, factors = operand(node, inputs, 0, "input"), operand(node, inputs, 1, "dilations")
     fill = operand(node, inputs, 2, "padding_value")
     steps = [int(factor) for factor in factors.reshape(-1)]
@@ -88,7 +94,10 @@ def spread(
 
 @kernel("STABLEHLO_PAD")
 def stablehlo_pad(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """Interior cells first, then edges; negative edge amounts cut. Fill from input 1 (scalar)."""
+    """Interior cells first, then edges; negative edge amounts cut. Fill from input 1 (scalar).
+
+    Any dtype.
+    """
     values, fill = operand(node, inputs, 0, "input"), operand(node, inputs, 1, "padding_value")
     options = node.operator.options
     lists = [list(options.edge_padding_low), list(options.edge_padding_high), list(options.interior_padding)]

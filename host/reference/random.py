@@ -117,7 +117,10 @@ def random_uniform(node: Node, inputs: Sequence[Array | None], runtime: Runtime)
 
 @kernel("RANDOM_STANDARD_NORMAL")
 def random_standard_normal(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """Floats of the standard normal distribution by the Box-Muller transform, of the shape in input 0."""
+    """Floats of the standard normal distribution by the Box-Muller transform, of the shape in input 0.
+
+    float32; shape int32.
+    """
     shape = _random_shape(node, inputs)
     generator, count = _Generator.of(node, runtime), math.prod(shape)
     pairs = generator.words(count + count % 2).reshape(-1, 2)

@@ -176,7 +176,10 @@ def rnn_steps(
 
 @kernel("RNN")
 def rnn(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """One step: activation(x W + h R + bias). Inputs: x [batch, input], W, R, bias, state h (variable)."""
+    """One step: activation(x W + h R + bias). Inputs: x [batch, input], W, R, bias, state h (variable).
+
+    float32; float32 with int8 or uint8 weights (hybrid). Output [batch, units].
+    """
     values, options = operand(node, inputs, 0, "input"), node.operator.options
     require_type(node, values, "type of input 0", np.float32)
     if values.ndim != 2:
@@ -190,7 +193,10 @@ def rnn(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequenc
 
 @kernel("UNIDIRECTIONAL_SEQUENCE_RNN")
 def sequence_rnn(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """RNN over the steps of a sequence [batch, time, input], or [time, batch, input] when `time_major`."""
+    """RNN over the steps of a sequence [batch, time, input], or [time, batch, input] when `time_major`.
+
+    float32; float32 with int8 or uint8 weights (hybrid). Output: the last dimension is the units.
+    """
     values, options = operand(node, inputs, 0, "input"), node.operator.options
     require_type(node, values, "type of input 0", np.float32)
     steps = sequence(node, values, options.time_major)
@@ -207,6 +213,8 @@ def bidirectional_rnn(node: Node, inputs: Sequence[Array | None], runtime: Runti
 
     Inputs: x, forward W, R, bias, state, backward W, R, bias, state, auxiliary input and its two weights. Without
     auxiliary weights the auxiliary input is the backward layer's input.
+
+    float32; float32 with int8 or uint8 weights (hybrid). x as in UNIDIRECTIONAL_SEQUENCE_RNN.
     """
     values, options = operand(node, inputs, 0, "input"), node.operator.options
     require_type(node, values, "type of input 0", np.float32)
@@ -250,6 +258,8 @@ def svdf(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequen
 
     Inputs: x [batch, input], feature weights [filters, input], time weights [filters, memory], bias [units] or none,
     state [batch, memory * filters] (variable); filters = units * rank.
+
+    float32; float32 with int8 or uint8 weights (hybrid); int8 with an int16 state. Output [batch, units].
     """
     values, features = operand(node, inputs, 0, "input"), operand(node, inputs, 1, "weights_feature")
     times, bias = operand(node, inputs, 2, "weights_time"), optional(inputs, 3)

@@ -150,7 +150,10 @@ def extreme(values: Array, axes: tuple[int, ...], largest: bool) -> Array:
 
 @kernel("REDUCE_MAX")
 def reduce_max(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """Largest value; quantised tensors need equal parameters of input and output."""
+    """Largest value; quantised tensors need equal parameters of input and output.
+
+    float32, int32, int64, uint8, int8, int16, bool.
+    """
     values, axes = reduced_axes(node, inputs)
     require_type(node, values, "type of input 0", *_REDUCIBLE)
     _refuse_rescaling(node, values)
@@ -159,7 +162,10 @@ def reduce_max(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> 
 
 @kernel("REDUCE_MIN")
 def reduce_min(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """Smallest value; quantised tensors need equal parameters of input and output."""
+    """Smallest value; quantised tensors need equal parameters of input and output.
+
+    float32, int32, int64, uint8, int8, int16, bool.
+    """
     values, axes = reduced_axes(node, inputs)
     require_type(node, values, "type of input 0", *_REDUCIBLE)
     _refuse_rescaling(node, values)

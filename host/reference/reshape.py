@@ -1,4 +1,7 @@
-"""RESHAPE, SQUEEZE, EXPAND_DIMS, SHAPE, RANK: the same bytes under another shape, and shapes as tensors."""
+"""RESHAPE, SQUEEZE, EXPAND_DIMS, SHAPE, RANK: the same bytes under another shape, and shapes as tensors.
+
+Semantics: LiteRT's kernels, which take any dtype.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,10 @@ def resolve(node: Node, wanted: Sequence[int], elements: int) -> tuple[int, ...]
 
 @kernel("SQUEEZE")
 def squeeze(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """Removes the dimensions of size 1 in `squeeze_dims`, or all of them."""
+    """Removes the dimensions of size 1 in `squeeze_dims`, or all of them.
+
+    Any dtype.
+    """
     values = operand(node, inputs, 0, "input")
     dims = {axis_of(node, d, values.ndim, "squeeze_dims") for d in node.operator.options.squeeze_dims}
     for axis in dims:

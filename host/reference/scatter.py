@@ -17,7 +17,10 @@ from nnapi_toolkit.reference.gather import check_indices
 
 @kernel("SCATTER_ND")
 def scatter_nd(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """Zeros of the shape in input 2 with the updates of input 1 added at the index tuples of input 0."""
+    """Zeros of the shape in input 2 with the updates of input 1 added at the index tuples of input 0.
+
+    Updates of float32, uint8, int8, int32, int64, bool; indices and shape int32 or int64.
+    """
     indices, updates = operand(node, inputs, 0, "indices"), operand(node, inputs, 1, "updates")
     shape = check_shape(node, [int(v) for v in operand(node, inputs, 2, "shape").reshape(-1)], "input 2 (shape)")
     depth = indices.shape[-1] if indices.ndim else 0
@@ -35,7 +38,10 @@ def scatter_nd(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> 
 
 @kernel("SPARSE_TO_DENSE")
 def sparse_to_dense(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """The default value everywhere, the given values at the given indices (a scalar, a vector, or one row each)."""
+    """The default value everywhere, the given values at the given indices (a scalar, a vector, or one row each).
+
+    Values float32, uint8, int8, int32, int64; indices and shape int32 or int64.
+    """
     indices = operand(node, inputs, 0, "indices")
     shape = check_shape(node, [int(v) for v in operand(node, inputs, 1, "output_shape").reshape(-1)])
     values, default = operand(node, inputs, 2, "values"), operand(node, inputs, 3, "default_value")
@@ -138,5 +144,8 @@ def embedding_lookup_sparse(node: Node, inputs: Sequence[Array | None], runtime:
 
 @kernel("DENSIFY")
 def densify(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """A sparse constant as a dense tensor: the model's view of it is dense already."""
+    """A sparse constant as a dense tensor: the model's view of it is dense already.
+
+    Any dtype.
+    """
     return [operand(node, inputs, 0, "input")]

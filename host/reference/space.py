@@ -1,4 +1,7 @@
-"""SPACE_TO_DEPTH, DEPTH_TO_SPACE, SPACE_TO_BATCH_ND, BATCH_TO_SPACE_ND: cells traded for channels or batch items."""
+"""SPACE_TO_DEPTH, DEPTH_TO_SPACE, SPACE_TO_BATCH_ND, BATCH_TO_SPACE_ND: cells traded for channels or batch items.
+
+Semantics: LiteRT's reference kernels.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ def _block_size(node: Node, values: Array) -> int:
 
 @kernel("SPACE_TO_DEPTH")
 def space_to_depth(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """[N, H, W, C] to [N, H / b, W / b, b * b * C]."""
+    """[N, H, W, C] to [N, H / b, W / b, b * b * C].
+
+    Any dtype.
+    """
     values = operand(node, inputs, 0, "input")
     size = _block_size(node, values)
     batch, height, width, depth = values.shape
@@ -35,7 +41,10 @@ def space_to_depth(node: Node, inputs: Sequence[Array | None], runtime: Runtime)
 
 @kernel("DEPTH_TO_SPACE")
 def depth_to_space(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """[N, H, W, b * b * C] to [N, H * b, W * b, C]."""
+    """[N, H, W, b * b * C] to [N, H * b, W * b, C].
+
+    Any dtype.
+    """
     values = operand(node, inputs, 0, "input")
     size = _block_size(node, values)
     batch, height, width, depth = values.shape
@@ -61,7 +70,10 @@ def _blocks(
 
 @kernel("SPACE_TO_BATCH_ND")
 def space_to_batch_nd(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """Pads the spatial dimensions, then moves the cells of each block to the batch dimension, block-major."""
+    """Pads the spatial dimensions, then moves the cells of each block to the batch dimension, block-major.
+
+    Any dtype, [N, spatial..., C]; block shape and paddings int32. Cells of the padding hold the zero point.
+    """
     values = operand(node, inputs, 0, "input")
     edges = operand(node, inputs, 2, "paddings")
     sizes, amounts = _blocks(node, values, operand(node, inputs, 1, "block_shape"), edges, "paddings")
@@ -83,7 +95,10 @@ def space_to_batch_nd(node: Node, inputs: Sequence[Array | None], runtime: Runti
 
 @kernel("BATCH_TO_SPACE_ND")
 def batch_to_space_nd(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """The inverse of SPACE_TO_BATCH_ND; `crops` cuts the borders afterwards."""
+    """The inverse of SPACE_TO_BATCH_ND; `crops` cuts the borders afterwards.
+
+    Any dtype; block shape and crops int32.
+    """
     values = operand(node, inputs, 0, "input")
     edges = operand(node, inputs, 2, "crops")
     sizes, amounts = _blocks(node, values, operand(node, inputs, 1, "block_shape"), edges, "crops")

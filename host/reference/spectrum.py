@@ -50,6 +50,8 @@ def audio_spectrogram(node: Node, inputs: Sequence[Array | None], runtime: Runti
     """Squared magnitudes (or magnitudes) of windows of the samples [samples, channels] under a periodic Hann window.
 
     Result: [channels, windows, frequencies]; the transform's length is the next power of two.
+
+    float32.
     """
     values, options = operand(node, inputs, 0, "input"), flexbuffer(node)
     require_type(node, values, "type of input 0", np.float32)
@@ -92,7 +94,10 @@ def _filterbank(channels: int, bins: int, rate: int, low: float, high: float) ->
 
 @custom_op("Mfcc")
 def mfcc(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """Cosine transform of the logarithms of mel bands of a squared-magnitude spectrogram [channels, windows, bins]."""
+    """Cosine transform of the logarithms of mel bands of a squared-magnitude spectrogram [channels, windows, bins].
+
+    float32; the second input holds the sampling rate (int32).
+    """
     values, rates, options = operand(node, inputs, 0, "input"), operand(node, inputs, 1, "rate"), flexbuffer(node)
     require_type(node, values, "type of input 0", np.float32)
     if values.ndim != 3 or values.shape[2] < 2:

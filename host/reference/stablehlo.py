@@ -44,7 +44,10 @@ def _place(part: Array, at: Sequence[int], rank: int) -> Array:
 
 @kernel("STABLEHLO_GATHER")
 def stablehlo_gather(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """A slice of `slice_sizes` at each index vector, moved back inside the operand where it would leave it."""
+    """A slice of `slice_sizes` at each index vector, moved back inside the operand where it would leave it.
+
+    Any dtype; indices int32 or int64.
+    """
     values, indices = operand(node, inputs, 0, "operand"), operand(node, inputs, 1, "start_indices")
     options, rank = node.operator.options, values.ndim
     sizes = [int(size) for size in options.slice_sizes]
@@ -93,7 +96,10 @@ def _body(node: Node, index: int, what: str) -> list[str]:
 
 @kernel("STABLEHLO_SCATTER")
 def stablehlo_scatter(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """The operand with updates at each index vector, put in or combined; those outside the operand are left out."""
+    """The operand with updates at each index vector, put in or combined; those outside the operand are left out.
+
+    Any dtype; indices int32 or int64.
+    """
     values, indices = operand(node, inputs, 0, "operand"), operand(node, inputs, 1, "scatter_indices")
     updates, options, rank = operand(node, inputs, 2, "updates"), node.operator.options, values.ndim
     window = _positions(node, "update_window_dims", options.update_window_dims, updates.ndim)
@@ -176,7 +182,10 @@ def _entries(values: Array) -> list[int]:
 
 @kernel("REDUCE_WINDOW")
 def reduce_window(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """Reduces windows; their sizes, strides and dilations are inputs 2 to 4, the start value is input 1."""
+    """Reduces windows; their sizes, strides and dilations are inputs 2 to 4, the start value is input 1.
+
+    float32, int8, uint8, int16, int32, int64; sizes, strides and dilations int64.
+    """
     values, start = operand(node, inputs, 0, "input"), operand(node, inputs, 1, "init_value")
     require_type(node, values, "type of input 0", *_TYPES)
     window = _entries(operand(node, inputs, 2, "window_dimensions"))
@@ -190,7 +199,10 @@ def reduce_window(node: Node, inputs: Sequence[Array | None], runtime: Runtime) 
 
 @kernel("STABLEHLO_REDUCE_WINDOW")
 def stablehlo_reduce_window(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """Dilates, pads and cuts the operand with the start value of input 1, then reduces windows with the body."""
+    """Dilates, pads and cuts the operand with the start value of input 1, then reduces windows with the body.
+
+    float32, int8, uint8, int16, int32, int64.
+    """
     values, start = operand(node, inputs, 0, "input"), operand(node, inputs, 1, "init_value")
     require_type(node, values, "type of input 0", *_TYPES)
     options, rank = node.operator.options, values.ndim

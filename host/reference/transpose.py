@@ -1,4 +1,7 @@
-"""TRANSPOSE, REVERSE_V2, REVERSE_SEQUENCE: bytes in another order."""
+"""TRANSPOSE, REVERSE_V2, REVERSE_SEQUENCE: bytes in another order.
+
+Semantics: LiteRT's reference kernels, which take any dtype.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ def transpose(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> S
 
 @kernel("REVERSE_V2")
 def reverse_v2(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """Reverses the axes in input 1."""
+    """Reverses the axes in input 1.
+
+    Any dtype; axes int32.
+    """
     values, given = operand(node, inputs, 0, "input"), operand(node, inputs, 1, "axis")
     axes = [axis_of(node, int(axis), values.ndim) for axis in given.reshape(-1)]
     if len(set(axes)) != len(axes):
@@ -36,7 +42,10 @@ def reverse_v2(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> 
 
 @kernel("REVERSE_SEQUENCE")
 def reverse_sequence(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """Reverses the first `seq_lengths[b]` steps along `seq_dim` of each batch item b of `batch_dim`."""
+    """Reverses the first `seq_lengths[b]` steps along `seq_dim` of each batch item b of `batch_dim`.
+
+    Any dtype; lengths int32 or int64 [batch].
+    """
     values, lengths = operand(node, inputs, 0, "input"), operand(node, inputs, 1, "seq_lengths")
     options = node.operator.options
     sequence = axis_of(node, options.seq_dim, values.ndim, "seq_dim")

@@ -30,7 +30,6 @@ MAKERS: dict[str, Maker] = {}
 #: What is never drawn because it is known to differ, with the reason: names of operators, or "OPERATOR: what of it".
 KNOWN_GAPS: dict[str, str] = {
     "LOCAL_RESPONSE_NORMALIZATION": "LiteRT's reference kernel, and so ours, leaves the last channel out of each window; NNAPI does not",
-    "nodes of constants alone": "a partition without inputs fails in ANeuralNetworksModel_identifyInputsAndOutputs (UNEXPECTED_NULL)",
 }
 
 

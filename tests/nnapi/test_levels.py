@@ -12,7 +12,8 @@ import pytest
 from tests.conftest import shared_path
 
 from .client import BAD_DATA, INT32, MODEL, TENSOR_BOOL8, TENSOR_FLOAT32, Model, Nnapi, NnapiError, OperandType
-from .operation import Operand, ints, omitted, per_channel, scalar, tensor
+from .operation import FORMS as WAYS
+from .operation import Operand, ints, omitted, per_channel, run, scalar, tensor
 
 Form = tuple[list[Operand], list[Operand]]
 NAMES = {
@@ -366,6 +367,23 @@ def rows() -> Iterator[Any]:
 def test_level(api: Nnapi, code: int, levels: dict[str, int], build: Callable[[str], Form]) -> None:
     have = {type_: needed(api, code, build(type_)) for type_ in levels}
     assert have == levels
+
+
+#: How many results there are depends on values.
+COUNTED = {44, 52}
+
+
+@pytest.mark.parametrize(("code", "levels", "build"), list(rows()))
+def test_every_form_runs(api: Nnapi, code: int, levels: dict[str, int], build: Callable[[str], Form]) -> None:
+    """In each data type, with constants and with inputs, with known and unknown result shapes: the results have the form's shapes."""
+    for type_ in levels:
+        inputs, outputs = build(type_)
+        for way in WAYS:
+            if code in COUNTED and way.shapes == "known":
+                continue
+            results = run(api, code, inputs, outputs, way)
+            if code not in COUNTED:
+                assert [r.shape for r in results] == [o.type.dims for o in outputs], f"{type_}, {way}"
 
 
 def test_the_table_is_complete() -> None:

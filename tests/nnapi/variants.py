@@ -67,7 +67,7 @@ def branch(case: Case, arrays: Arrays) -> tuple[Case, Arrays] | None:
         output["dims"] = []
     first, last = 3, 3 + len(inputs)
     outer = {
-        "operands": [truth, refer, refer, *inputs, *outputs],
+        "operands": [truth, refer, dict(refer), *inputs, *outputs],
         "operations": [
             {"name": "IF", "code": IF, "inputs": list(range(last)), "outputs": list(range(last, last + len(outputs)))}
         ],
