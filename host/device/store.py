@@ -180,35 +180,38 @@ class Store:
         return [item for item in items if item.sha256 not in intact]
 
     def _push(self, items: Sequence[Item], progress: Progress | None) -> int:
-        """Pushes, checks and renames; returns the bytes sent. What arrived intact is in `known` afterwards."""
+        """Pushes, checks and renames, one file after the other; returns the bytes sent. What arrived intact is in `known`.
+
+        So a push that breaks off keeps the files that are through, and the next one goes on with the others.
+        """
         token = secrets.token_hex(4)
-        parts = {f"{item.sha256}.{token}.part": item for item in items}
         total = sum(item.size for item in items)
         done = 0
-        try:
-            for part, item in parts.items():
+        for item in items:
+            part = f"{item.sha256}.{token}.part"
+            try:
                 report = _reporter(progress, item.label, done, total)
                 mode = 0o755 if item.executable else 0o644
                 self._sync_connection().push(item.read(), item.size, f"{FOLDER}/{part}", mode, report)
-                done += item.size
-        except DeviceError:
-            if self._sync:
-                self._sync.close()
-                self._sync = None
-            self._remove(list(parts))
-            raise
-        result = self.shell().run(f"cd {FOLDER} && sha256sum {' '.join(parts)}", _hash_seconds(total))
-        hashes = dict(_read_hashes(result.text))
-        steps = []
-        for part, item in parts.items():
-            if hashes.get(part) == item.sha256:
-                bits = "755" if item.executable else "644"
-                steps.append(f"chmod {bits} {part} && mv -f {part} {item.sha256}")
-        if steps:
-            self.shell().run(f"cd {FOLDER} && " + " && ".join(steps)).check()
-            self.known |= {item.sha256 for part, item in parts.items() if hashes.get(part) == item.sha256}
-        self._remove([part for part, item in parts.items() if hashes.get(part) != item.sha256])
+                self._adopt(part, item)
+            except BaseException:  # an interrupt of the user's as well
+                if self._sync:
+                    self._sync.close()
+                    self._sync = None
+                self._remove([part])
+                raise
+            done += item.size
         return total
+
+    def _adopt(self, part: str, item: Item) -> None:
+        """Gives a file that arrived its name, if its content is right; else it goes."""
+        result = self.shell().run(f"cd {FOLDER} && sha256sum {part}", _hash_seconds(item.size))
+        if dict(_read_hashes(result.text)).get(part) != item.sha256:
+            self._remove([part])
+            return
+        bits = "755" if item.executable else "644"
+        self.shell().run(f"cd {FOLDER} && chmod {bits} {part} && mv -f {part} {item.sha256}").check()
+        self.known.add(item.sha256)
 
     def _sync_connection(self) -> SyncConnection:
         if self._sync is None or not self._sync.usable():

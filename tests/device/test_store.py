@@ -127,9 +127,10 @@ def test_the_disk_fills_in_the_middle(
     monkeypatch.setattr(Store, "_free_kib", lambda self: None)
     store = make_store(phone)
     control.call("disk", free=room)
+    first = item(50, "first")
     with pytest.raises(DeviceSpaceError, match="No space left"):
-        store.ensure([item(50, "first"), item(200_000, "second")])
-    assert names(place) == []
+        store.ensure([first, item(200_000, "second")])
+    assert names(place) == ([first.sha256] if room >= first.size else []), "whole files only"
 
 
 def test_unused_files_make_room(phone: VirtualDevice, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,6 +240,25 @@ def test_the_phone_goes_in_the_middle_of_a_push(fresh_phone: Callable[[], Virtua
     device.reconnect()
     assert make_store(device).ensure([big]) == big.size
     assert names(place) == [big.sha256]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, DeviceLostError])
+def test_what_is_through_needs_no_second_push(
+    phone: VirtualDevice, place: Path, error: type[BaseException]
+) -> None:
+    """A push that breaks off in its second file leaves the first, whole, and nothing else."""
+    first, second = item(200_000), item(300_000)
+
+    def broken() -> Iterator[bytes]:
+        yield b"x" * 100_000
+        raise error("pulled")
+
+    store = make_store(phone)
+    with pytest.raises(error):
+        store.ensure([first, Item("second", second.sha256, second.size, broken)])
+    assert wait_until(lambda: names(place) == [first.sha256])
+    assert make_store(phone).ensure([first, second]) == second.size
+    assert names(place) == sorted([first.sha256, second.sha256])
 
 
 def test_the_adb_server_ends_in_the_middle_of_a_push(fresh_phone: Callable[[], VirtualDevice]) -> None:
