@@ -69,6 +69,12 @@ def _floats(case: AddFunction) -> None:
         coupled = lstm(x, True, True, True)
         case("UNIDIRECTIONAL_SEQUENCE_LSTM", "float32", coupled, [_result(*shape, OUTPUTS)], time_major=time_major, **full,
              note=f"{note or 'batch-major'}-coupled-norm")
+    long = T(floats(_seed("long"), (1, 260, 2), 1.0))
+    small = [T(long.data), *(_weight(1, 2) for _ in range(4)), *(_weight(1, 1) for _ in range(4)), None, None, None]
+    small += [*(_weight(1) for _ in range(4)), None, None, _state((1, 1)), _state((1, 1))]
+    case("UNIDIRECTIONAL_SEQUENCE_LSTM", "float32", small, [_result(1, 260, 1)], **full, note="long")
+    case("UNIDIRECTIONAL_SEQUENCE_RNN", "float32", [long, _weight(2, 2), _weight(2, 2), _weight(2), _state((1, 2))],
+         [_result(1, 260, 2)], fused_activation_function=ActivationFunctionType.RELU_N1_TO_1, relative=1e-5, runs=2, note="long")
     for time_major, merged in ((True, True), (True, False), (False, False), (False, True)):
         x = _sequence(time_major, "both")
         shape = x.data.shape[:2]

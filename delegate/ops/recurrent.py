@@ -168,11 +168,16 @@ def _sequence_rnn_rule(case: Case) -> None:
 
 
 def _lower_sequence_rnn(builder: ProgramBuilder, case: Case) -> None:
+    emit_sequence_rnn(builder, case, [state_back(builder, case.input(4))])
+
+
+def emit_sequence_rnn(builder: ProgramBuilder, case: Case, states: list[int]) -> None:
+    """Adds NNAPI's UNIDIRECTIONAL_SEQUENCE_RNN; its new state goes to the operand given, if any (feature level 4)."""
     hidden = case.input(4)
     inputs = rnn_inputs(builder, case, builder.tensor(case.input(0)), builder.tensor(hidden))
     inputs.append(builder.int32(int(bool(case.options.time_major))))
-    outputs = [builder.tensor(case.output()), state_back(builder, hidden)]
-    builder.operation("UNIDIRECTIONAL_SEQUENCE_RNN", inputs, outputs, since=4)
+    outputs = [builder.tensor(case.output()), *states]
+    builder.operation("UNIDIRECTIONAL_SEQUENCE_RNN", inputs, outputs, since=4 if states else 3)
 
 
 def _sequence_rnn_tflite(case: Case) -> None:
@@ -208,6 +213,11 @@ def check_bidirectional_rnn(case: Case) -> None:
 
 
 def _lower_bidirectional_rnn(builder: ProgramBuilder, case: Case) -> None:
+    emit_bidirectional_rnn(builder, case, [state_back(builder, case.input(p)) for p in (4, 8)])
+
+
+def emit_bidirectional_rnn(builder: ProgramBuilder, case: Case, states: list[int]) -> None:
+    """Adds NNAPI's BIDIRECTIONAL_SEQUENCE_RNN; its new states go to the operands given, if any (feature level 4)."""
     o = case.options
     inputs = [builder.tensor(case.input(0))]
     for first in (1, 5):
@@ -216,8 +226,7 @@ def _lower_bidirectional_rnn(builder: ProgramBuilder, case: Case) -> None:
     inputs += [builder.omitted(_FLOAT32, 3), builder.omitted(_FLOAT32, 2), builder.omitted(_FLOAT32, 2)]
     inputs += [builder.int32(case.fuse()), builder.bool(bool(o.time_major)), builder.bool(bool(o.merge_outputs))]
     outputs = [builder.tensor(case.output(i)) for i in range(len(case.node.operator.outputs))]
-    outputs += [state_back(builder, case.input(p)) for p in (4, 8)]
-    builder.operation("BIDIRECTIONAL_SEQUENCE_RNN", inputs, outputs, since=4)
+    builder.operation("BIDIRECTIONAL_SEQUENCE_RNN", inputs, [*outputs, *states], since=4 if states else 3)
 
 
 def _svdf_rule(case: Case) -> None:

@@ -82,6 +82,18 @@ def _bidirectional_rnn_rule(case: Case) -> None:
     _check_sequence(case, case.input(0))
 
 
+def _sliced_rnn_rule(case: Case) -> None:
+    """The operation without its state outputs."""
+    x = case.input(0, "input")
+    case.operation(case.node.operator.name, x)
+    case.operation("STRIDED_SLICE", x)
+    if _both(case):
+        recurrent.check_bidirectional_rnn(case)
+    else:
+        recurrent.check_rnn(case, "UNIDIRECTIONAL_SEQUENCE_RNN", 3)
+    case.fuse()
+
+
 #: Adds one step from an input and the states before it into an output; returns the states after it.
 StepFunction = Callable[[int, tuple[int, ...], int, bool], tuple[int, ...]]
 
@@ -206,6 +218,29 @@ def _lower_rnn(builder: ProgramBuilder, case: Case) -> None:
     _run(builder, _cut(builder, case), *_steps_of_rnn(builder, case, 1), builder.tensor(case.output()))
 
 
+def _lower_sliced_rnn(builder: ProgramBuilder, case: Case) -> None:
+    """The sequence operation, then each layer's last result, which is its new state."""
+    axis, merged = _time_axis(case), bool(case.options.merge_outputs) if _both(case) else False
+    steps = case.input(0).shape[axis]
+    if _both(case):
+        recurrent.emit_bidirectional_rnn(builder, case, [])
+    else:
+        recurrent.emit_sequence_rnn(builder, case, [])
+    first = 0
+    for number, position in enumerate((4, 8) if _both(case) else (4,)):
+        state, out = case.input(position), case.output(0 if merged else number)
+        width, last = state.shape[1], 0 if number else steps - 1
+        bounds = [AxisSlice(0, size, 1, False) for size in out.shape]
+        bounds[axis] = AxisSlice(last, last + 1, 1, True)
+        bounds[2] = AxisSlice(first, first + width, 1, False)
+        emit_strided(builder, builder.tensor(out), bounds, recurrent.state_back(builder, state))
+        first += width if merged else 0
+
+
+def _both(case: Case) -> bool:
+    return case.node.operator.name == "BIDIRECTIONAL_SEQUENCE_RNN"
+
+
 def _lower_single_rnn(builder: ProgramBuilder, case: Case) -> None:
     start, step = _steps_of_rnn(builder, case, 1)
     step(builder.tensor(case.input(0)), start, builder.tensor(case.output()), True)
@@ -261,6 +296,14 @@ REWRITES = (
         True,
         _quantized_lstm_rule,
         _lower_quantized_lstm,
+    ),
+    Rewrite(
+        "rnn-state-by-slice",
+        ("UNIDIRECTIONAL_SEQUENCE_RNN", "BIDIRECTIONAL_SEQUENCE_RNN"),
+        "a sequence of RNN steps whose new state is a slice of its results (feature level 3)",
+        True,
+        _sliced_rnn_rule,
+        _lower_sliced_rnn,
     ),
     Rewrite(
         "unrolled-rnn",

@@ -55,6 +55,8 @@ NEEDED = {
     "lstm-rounded-twice": ("LSTM-uint8-fine", 3, (), "QUANTIZED_16BIT_LSTM RESHAPE"),
     "rnn-by-fully-connected": ("RNN-float32-tanh", 1, (), "FULLY_CONNECTED FULLY_CONNECTED ADD TANH RESHAPE"),
     "svdf-then-tanh": ("SVDF-float32-tanh", 2, (), "SVDF TANH"),
+    "rnn-state-by-slice": (
+        "BIDIRECTIONAL_SEQUENCE_RNN-float32-batch-major-merged", 3, (), "BIDIRECTIONAL_SEQUENCE_RNN STRIDED_SLICE STRIDED_SLICE"),
     "unrolled-rnn": ("UNIDIRECTIONAL_SEQUENCE_RNN-float32", 2, (), None),
     "quantized-table": ("HARD_SWISH-int8", 3, ("int8-as-uint8",), "CAST GATHER"),
     "mean-as-depthwise": ("MEAN-int8-rescaled-square", 4, (), "DEPTHWISE_CONV_2D RESHAPE"),
