@@ -104,10 +104,9 @@ class LocalSession(DeviceSession):
     def provide_softnn(self, threads: int = 1, progress: Progress | None = None) -> Library:
         """See `DeviceSession.provide_softnn`: a copy, since the same file would be the same library with the same settings."""
         built = self._built.libneuralnetworks
-        copy = cache_root() / "fallback" / f"{self._built.source_hash}.so"
+        copy = built.with_name(f"second-{built.name}")  # goes with the build when that goes
         try:
             if not copy.exists() or copy.stat().st_size != built.stat().st_size:
-                copy.parent.mkdir(parents=True, exist_ok=True)
                 part = copy.with_name(f"{copy.name}.{os.getpid()}.part")
                 shutil.copyfile(built, part)
                 part.replace(copy)
