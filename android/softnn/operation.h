@@ -117,7 +117,7 @@ int snn_set_shape_like(SnnNode *node, uint32_t output, const SnnTensor *like);
 /* Zeroed memory for node->params (once per prepare; a former block is freed). NULL when out of memory. */
 void *snn_params(SnnNode *node, size_t bytes);
 void snn_scratch(SnnNode *node, size_t bytes);
-/* Memory for constants in a form that suits the kernel: 64-byte aligned, shared by all executions of a compilation and kept in its
+/* Memory for constants in a form that suits the kernel: 64-byte aligned, shared by all compilations of the model and kept in their
  * cache file. Where *fresh, it is zeroed and prepare fills it; else it holds what was filled in before. `tag` tells the forms that one
  * operation packs (several blocks, another layout for another input shape) apart. NULL when out of memory. Params point to it. */
 void *snn_packed(SnnNode *node, uint32_t tag, size_t bytes, bool *fresh);

@@ -21,6 +21,7 @@ from nnapi_toolkit.reference.base import (
     require_type,
     tensor_in,
 )
+from nnapi_toolkit.reference.blocks import by_blocks
 from nnapi_toolkit.reference.fixed_functions import leading_zeros, multiply, reciprocal
 from nnapi_toolkit.reference.fixed_point import (
     Int64,
@@ -80,7 +81,8 @@ def _plain(node: Node, inputs: Sequence[Array | None], function: Callable[..., A
     with np.errstate(all="ignore"):
         result = np.asarray(function(first, second))
     if result.dtype.kind == "f":
-        return clamp_float(result, _activation(node))
+        fused = hasattr(node.operator.options, "fused_activation_function")
+        return clamp_float(result, _activation(node)) if fused else result
     return clamp_integer(result, _activation(node)) if result.dtype.kind == "i" else result
 
 
@@ -282,19 +284,50 @@ def stablehlo_multiply(node: Node, inputs: Sequence[Array | None], runtime: Runt
     return [_plain(node, inputs, np.multiply, *_PLAIN)]
 
 
-@kernel("POW", elementwise=True)
+@kernel("POW")
 def pow_(node: Node, inputs: Sequence[Array | None], runtime: Runtime) -> Sequence[Array]:
-    """x to the power y. float32; int32 with exponents of 0 or more (a result past int32 becomes its smallest number)."""
-    first, second, _ = broadcast_pair(node, inputs)
+    """x to the power y. float32; int32 with exponents of 0 or more.
+
+    A single exponent that is a whole number of 1 or more multiplies, where it has another shape than x: int32 wraps.
+    Otherwise a result past int32 becomes its smallest number.
+    """
+    first, second, shape = broadcast_pair(node, inputs)
     require_type(node, first, "type of the inputs", np.float32, np.int32)
+    if first.dtype == np.int32 and second.size and int(second.min()) < 0:
+        fail(node, "an exponent", int(second.min()), "0 or more for int32")
+    if first.shape != second.shape and second.size == 1:
+        exponent = float(second.reshape(-1)[0])
+        if 1 <= exponent < 2**31 and exponent == int(exponent):
+            return [by_blocks(lambda base: _whole_power(base, int(exponent)), first).reshape(shape)]
+    return [by_blocks(_power, first, second)]
+
+
+def _whole_power(base: Array, exponent: int) -> Array:
+    """Squares and multiplies in the base's own type; floats do not overflow to infinity."""
+    result = base
+    for bit in bin(exponent)[3:]:
+        result = _product_within_type(result, result)
+        if bit == "1":
+            result = _product_within_type(base, result)
+    return result
+
+
+def _product_within_type(first: Array, second: Array) -> Array:
+    with np.errstate(over="ignore", invalid="ignore"):
+        product = np.asarray(first * second)
+    if product.dtype.kind == "f":
+        largest = np.finfo(product.dtype).max
+        np.clip(product, -largest, largest, out=product)
+    return product
+
+
+def _power(first: Array, second: Array) -> Array:
     with np.errstate(all="ignore"):
         result = np.power(first.astype(np.float64), second.astype(np.float64))
-    if first.dtype == np.float32:
-        return [result.astype(np.float32)]
-    if second.size and int(second.min()) < 0:
-        fail(node, "an exponent", int(second.min()), "0 or more for int32")
+        if first.dtype == np.float32:
+            return np.asarray(result.astype(np.float32))
     inside = (result >= -(2.0**31)) & (result < 2.0**31)
-    return [np.where(inside, np.where(inside, result, 0), -(2.0**31)).astype(np.int32)]
+    return np.where(inside, np.where(inside, result, 0), -(2.0**31)).astype(np.int32)
 
 
 @kernel("SQUARED_DIFFERENCE", elementwise=True)

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 NONE, RELU, RELU_N1_TO_1, RELU6, TANH, SIGN_BIT = range(6)
 
+_LARGEST = float(np.finfo(np.float32).max)
+
 QUANTIZED = (np.int8, np.uint8, np.int16)
 
 
@@ -54,14 +56,12 @@ def float_range(activation: int) -> tuple[float, float] | None:
 
 
 def clamp_float(values: Array, activation: int) -> Array:
-    """Applies RELU, RELU6 or RELU_N1_TO_1 in place; other activations change nothing."""
-    limits = float_range(activation)
-    if limits is not None:
-        low, high = (values.dtype.type(limit) for limit in limits)
-        np.maximum(values, low, out=values)
-        if np.isfinite(high):
-            np.minimum(values, high, out=values)
-    return values
+    """Applies RELU, RELU6 or RELU_N1_TO_1 in place. Without an upper or lower limit float32 stays finite, as in LiteRT."""
+    low, high = float_range(activation) or (-np.inf, np.inf)
+    if values.dtype == np.float32:
+        low, high = max(low, -_LARGEST), min(high, _LARGEST)
+    kind = values.dtype.type
+    return values if (low, high) == (-np.inf, np.inf) else np.clip(values, kind(low), kind(high), out=values)
 
 
 def activate_float(values: NDArray[np.float32], activation: int) -> NDArray[np.float32]:
@@ -70,7 +70,10 @@ def activate_float(values: NDArray[np.float32], activation: int) -> NDArray[np.f
         return np.tanh(values)
     if activation == SIGN_BIT:
         return np.signbit(values).astype(values.dtype)
-    return clamp_float(values, activation)
+    limits = float_range(activation)
+    if limits is None:
+        return values
+    return np.clip(values, np.float32(limits[0]), np.float32(limits[1]))
 
 
 def quantized_range(node: Node, tensor: Tensor, activation: int, dtype: np.dtype[Any]) -> tuple[int, int]:

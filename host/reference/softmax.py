@@ -117,11 +117,9 @@ def log_softmax(node: Node, inputs: Sequence[Array | None], runtime: Runtime) ->
     """x - max - log(sum of exps); quantised outputs have scale 16/256 and zero point at the type's maximum."""
     values = operand(node, inputs, 0, "input")
     require_type(node, values, "type of input 0", np.float32, np.uint8, np.int8)
-    if values.ndim < 1:
-        fail(node, "rank of input 0", 0, "1 or more")
     if values.size == 0:
         return [values.copy()]
-    rows = values.reshape(-1, values.shape[-1])
+    rows = values.reshape(-1, values.shape[-1] if values.ndim else 1)
     function: Callable[[Array], Array]
     function = _log_softmax_float if values.dtype == np.float32 else partial(_log_softmax_8bit, node)
     return [by_rows(function, rows).reshape(values.shape)]

@@ -170,7 +170,7 @@ def assert_equal(have: Array, want: Array, rel: float, ulps: int, slack: float |
     np.testing.assert_array_equal(have[~finite], want[~finite])
     exact, ours = want[finite], have[finite]
     with np.errstate(over="ignore"):  # the spacing of the largest float is infinite
-        allowed = np.maximum(rel * np.abs(exact), ulps * np.spacing(np.abs(exact)))
+        allowed = np.maximum(rel * np.abs(exact), ulps * np.spacing(np.abs(exact)) if ulps else 0)
     allowed = allowed + np.broadcast_to(np.asarray(slack), want.shape)[finite]
     difference = np.abs(ours.astype(np.complex128) - exact)
     worst = difference - allowed

@@ -169,3 +169,26 @@ def test_stablehlo(op, dtype, shape, seed):
               else generator.integers(-999 if np.dtype(dtype).kind == "i" else 0, 2 if dtype == np.bool_ else 999, shape).astype(dtype)
               for _ in range(2)]  # fmt: skip
     compare(op, [T(v) for v in values], [T(dtype=np.dtype(dtype).name)])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+@examples
+@given(shape=st.lists(st.integers(1, 4), max_size=3).map(tuple), exponent=st.integers(0, 40), rank=st.integers(0, 4),
+       half=st.booleans(), seed=SEED)  # fmt: skip
+def test_pow_with_a_single_exponent(dtype, shape, exponent, rank, half, seed):
+    """Whole exponents multiply: int32 wraps, floats round at every step and stay finite."""
+    generator = rng(seed)
+    base = floats(generator, shape) if dtype == np.float32 else generator.integers(-50, 50, shape).astype(dtype)
+    value = np.full((1,) * rank, exponent + 0.5 * (half and dtype == np.float32), dtype)
+    whole = dtype == np.int32 or (base.shape != value.shape and not half)
+    exact = {"rel": 0, "ulps": 0} if whole else {}
+    compare("POW", [T(base), T(value)], [T(dtype=np.dtype(dtype).name)], **exact)
+
+
+@pytest.mark.parametrize("op", ["ADD", "SUB", "MUL", "DIV"])
+@pytest.mark.parametrize("activation", [0, 1])
+def test_floats_stay_finite(op, activation):
+    """The reference clamps to the largest float where there is no narrower activation."""
+    values = np.array([1e38, 3e38, -3e38, 1, 0, np.inf, -np.inf, np.nan], np.float32)
+    first, second = (T(np.ascontiguousarray(a)) for a in np.meshgrid(values, values))
+    compare(op, [first, second], [T()], rel=0, ulps=0, fused_activation_function=activation)
