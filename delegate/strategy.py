@@ -117,18 +117,22 @@ def _drop_losses(
     rival: frozenset[int],
     bound: float,
 ) -> None:
-    """While a choice with fewer multiply-accumulates is estimated to be faster: drops the partition that loses most and holds
-    none of that choice's multiply-accumulates."""
+    """While a choice with fewer multiply-accumulates is estimated to be faster: drops partitions that lose time and hold none of
+    that choice's multiply-accumulates, the worst first and no more than needed. Dropping some may merge others, so look again."""
     kept = {n for n in rival if costs[n].macs}
-    while predicted_us(found := cut(waits, [n in nodes for n in range(len(waits))]), costs, measure) > bound:
-        gains = {e: saving_us(e.nodes, costs, measure(e.nodes)) for e in found if e.delegated and kept.isdisjoint(e.nodes)}
-        worst = min(gains, key=lambda e: gains[e], default=None)
-        if worst is None or gains[worst] >= 0:
+    while (excess := predicted_us(found := cut(waits, [n in nodes for n in range(len(waits))]), costs, measure) - bound) > 0:
+        gains = [(saving_us(e.nodes, costs, measure(e.nodes)), e) for e in found if e.delegated and kept.isdisjoint(e.nodes)]
+        losses = sorted(((gain, e) for gain, e in gains if gain < 0), key=lambda pair: pair[0])
+        if not losses:
             return
-        actual = f"estimated to cost {-gains[worst]:.0f} us more than it saves"
-        reason = Reason("partition-cost", "its partition", actual, "worth its boundary", None, "more supported neighbours")
-        nodes.difference_update(worst.nodes)
-        dropped.update(dict.fromkeys(worst.nodes, reason))
+        for gain, epoch in losses:
+            actual = f"estimated to cost {-gain:.0f} us more than it saves"
+            reason = Reason("partition-cost", "its partition", actual, "worth its boundary", None, "more supported neighbours")
+            nodes.difference_update(epoch.nodes)
+            dropped.update(dict.fromkeys(epoch.nodes, reason))
+            excess += gain
+            if excess <= 0:
+                break
 
 
 def _allowed(epochs: Sequence[Epoch], limit: int | None, min_nodes: int) -> bool:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nnapi_toolkit.delegate import strategy
 from nnapi_toolkit.delegate.cost import NodeCost, boundary_bytes, partition_us
-from nnapi_toolkit.delegate.epochs import cut, dependencies
+from nnapi_toolkit.delegate.epochs import Epoch, cut, dependencies
 from nnapi_toolkit.delegate.graph import Graph
 from nnapi_toolkit.delegate.partition import Plan, PlanOptions, make_plan
 from nnapi_toolkit.delegate.program import LoweredProgram
@@ -119,6 +120,24 @@ def test_cost_choice_obeys_its_limits_and_is_never_predicted_worse(
         everything = cut(waits, flags)
         if predicted_us(everything, costs, measure) <= predicted_us(other, costs, measure):
             assert mine_macs == sum(costs[n].macs for n in accepted)
+
+
+def test_the_graph_is_cut_a_few_times_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many partitions lose time: planning stays about linear."""
+    cuts = 0
+
+    def counted(waits: Sequence[Sequence[int]], delegated: Sequence[bool]) -> list[Epoch]:
+        nonlocal cuts
+        cuts += 1
+        return cut(waits, delegated)
+
+    monkeypatch.setattr(strategy, "cut", counted)
+    waits = [[n - 1] if n else [] for n in range(900)]
+    costs = [NodeCost(0 if n % 3 == 2 else 10, 30.0, 1.0) for n in range(900)]
+    accepted = frozenset(n for n in range(900) if n % 3)
+    found = choose(waits, accepted, costs, lambda nodes: Part(1000), limit=None, min_nodes=1, rivals=[frozenset({1, 2})])
+    assert cuts <= 20
+    assert any(e.delegated for e in found.epochs) and found.dropped
 
 
 # -- plans of models ------------------------------------------------------------------------------------------------
