@@ -117,11 +117,10 @@ def _drop_losses(
     rival: frozenset[int],
     bound: float,
 ) -> None:
-    """While a choice with fewer multiply-accumulates is estimated to be faster: drops partitions that lose time and hold none of
-    that choice's multiply-accumulates, the worst first and no more than needed. Dropping some may merge others, so look again."""
-    kept = {n for n in rival if costs[n].macs}
+    """While a choice with fewer multiply-accumulates is estimated to be faster: drops partitions that lose time and share nothing
+    with that choice, the worst first and no more than needed. Dropping some may merge others, so look again."""
     while (excess := predicted_us(found := cut(waits, [n in nodes for n in range(len(waits))]), costs, measure) - bound) > 0:
-        gains = [(saving_us(e.nodes, costs, measure(e.nodes)), e) for e in found if e.delegated and kept.isdisjoint(e.nodes)]
+        gains = [(saving_us(e.nodes, costs, measure(e.nodes)), e) for e in found if e.delegated and rival.isdisjoint(e.nodes)]
         losses = sorted(((gain, e) for gain, e in gains if gain < 0), key=lambda pair: pair[0])
         if not losses:
             return
