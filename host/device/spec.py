@@ -13,10 +13,11 @@ from .virtual.config import ABIS, VirtualConfig, host_abi
 
 SYNTAX = (
     "auto, cpu, local[SETTINGS], virtual[:ABI][SETTINGS], abi:ABI or an adb serial, "
-    "where SETTINGS are ,fl=N ,refuse=OP+OP ,refuse-every=N ,faults=... and, for virtual, ,cpu=NAME ,sysroot=DIR ,library=FILE"
+    "where SETTINGS are ,fl=N ,refuse=OP+OP ,refuse-every=N ,faults=... "
+    "and, for virtual, ,build=static ,cpu=NAME ,sysroot=DIR ,library=FILE"
 )
 
-_KEYS = ("fl", "refuse", "refuse-every", "faults", "cpu", "sysroot", "library")
+_KEYS = ("fl", "refuse", "refuse-every", "faults", "build", "cpu", "sysroot", "library")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ class DeviceSpec:
         feature_level, refuse, refuse_every, faults: Settings of software NNAPI, for `local` and `virtual`.
         cpu: For `virtual` of another ABI: the processor that its emulator plays, by qemu's name.
         sysroot: For `virtual`: directory with a real Android `/system` to run Android's own programs with.
-        library: For `virtual`: the `libneuralnetworks.so` that it has in its system; "" = software NNAPI, in the program.
+        library: For `virtual`: the `libneuralnetworks.so` that it has in its system; "" = software NNAPI.
+        static: For `virtual`: programs have software NNAPI in them.
     """
 
     kind: str
@@ -43,6 +45,7 @@ class DeviceSpec:
     cpu: str = ""
     sysroot: str = ""
     library: str = ""
+    static: bool = False
 
     def config(self, **more: object) -> VirtualConfig:
         """The virtual phone of these settings."""
@@ -50,6 +53,7 @@ class DeviceSpec:
             "abi": self.abi, "feature_level": self.feature_level, "refuse": self.refuse,
             "refuse_every": self.refuse_every, "faults": self.faults,
             "cpu": self.cpu, "sysroot": self.sysroot, "library": self.library,
+            "static": self.static,
         }  # fmt: skip
         return VirtualConfig(**(values | more))  # type: ignore[arg-type]
 
@@ -73,9 +77,11 @@ def parse_spec(text: str) -> DeviceSpec:
     if colon:
         _abi(text, abi)
     values = _settings(text, settings)
-    for key in ("cpu", "sysroot", "library"):
+    for key in ("build", "cpu", "sysroot", "library"):
         if key in values and kind != "virtual":
             raise UsageError(f"{key} in device '{text}' is for virtual devices")
+    if values.get("build", "static") != "static":
+        raise UsageError(f"build={values['build']} in device '{text}': only `static` can be asked for")
     return DeviceSpec(
         kind,
         abi=abi or host_abi(),
@@ -86,6 +92,7 @@ def parse_spec(text: str) -> DeviceSpec:
         cpu=values.get("cpu", ""),
         sysroot=values.get("sysroot", ""),
         library=values.get("library", ""),
+        static="build" in values,
     )
 
 

@@ -64,9 +64,9 @@ def _close_running() -> None:
 def prepare_config(config: VirtualConfig, progress: Progress | None = None) -> VirtualConfig:
     """Adds what the phone needs to run programs: software NNAPI as its library, an emulator for another ABI.
 
-    Programs are a static Linux build with software NNAPI in it, under an emulator for another ABI than the host's;
-    the host's own build where there is a `library`; and the true Android build under an emulator where there is a
-    `sysroot`.
+    For the host's ABI, programs are its own build, which loads the phone's `library` as on a phone, or with `static` one with
+    software NNAPI in it; for another ABI always such a one, under an emulator; and the true Android build under an emulator where
+    there is a `sysroot`.
 
     Raises:
         DeviceError: There is no way to run that ABI here.
@@ -74,6 +74,11 @@ def prepare_config(config: VirtualConfig, progress: Progress | None = None) -> V
     """
     if config.runner:  # the caller knows how
         return config
+    if config.library and config.static:
+        raise DeviceError(
+            f"library={config.library} cannot be loaded: build=static has software NNAPI in the program",
+            advice="Leave one of the two out",
+        )
     if config.library and not Path(config.library).is_file():
         raise DeviceError(f"library={config.library} is no file", advice="Name a libneuralnetworks.so")
     if config.sysroot:
@@ -84,8 +89,9 @@ def prepare_config(config: VirtualConfig, progress: Progress | None = None) -> V
                 f"cpu={config.cpu} is for an emulator, and programs for {config.abi} run on this machine itself",
                 advice="Leave it out, or choose another ABI",
             )
-        # A dynamic linker and a C library of their own would take more memory than a small model does.
-        return dataclasses.replace(config, target="host" if config.library else VIRTUAL_TARGETS[config.abi])
+        if config.static:
+            return dataclasses.replace(config, target=VIRTUAL_TARGETS[config.abi])
+        return dataclasses.replace(config, target="host", library=config.library or _library("host", progress))
     if config.library:
         raise DeviceError(
             f"library={config.library} cannot be loaded: programs for {config.abi} have software NNAPI in them",

@@ -43,7 +43,7 @@ def test_settings() -> None:
         ("virtual,fl=three", "1 to 8"), ("virtual,fl", "no setting"), ("virtual,level=3", "no setting"),
         ("virtual,refuse=AVERAGE_POOL", "AVERAGE_POOL_2D"), ("virtual,fl=1,fl=2", "twice"), ("local:x86_64", "no device"),
         ("local,refuse-every=0", "refuse-every"), ("", "no device"), (" auto", "no device"), ("virtual,", "no setting"),
-        ("local,library=x.so", "for virtual devices"),
+        ("local,library=x.so", "for virtual devices"), ("local,build=static", "for virtual devices"), ("virtual,build=fast", "only `static`"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(text: str, words: str) -> None:
@@ -58,7 +58,12 @@ def test_a_library_is_of_this_machine(tmp_path: Path) -> None:
         prepare_config(parse_spec(f"virtual,library={library}").config())
     library.write_bytes(b"")
     assert prepare_config(parse_spec(f"virtual,library={library}").config()).target == "host"
-    assert prepare_config(parse_spec("virtual").config()).target in VIRTUAL_TARGETS.values()
+    plain = prepare_config(parse_spec("virtual").config())
+    assert plain.target == "host" and Path(plain.library).name == "libneuralnetworks.so"
+    static = prepare_config(parse_spec("virtual,build=static").config())
+    assert static.target == VIRTUAL_TARGETS[host_abi()] and not static.library
+    with pytest.raises(DeviceError, match="Leave one of the two out"):
+        prepare_config(parse_spec(f"virtual,build=static,library={library}").config())
     other = next(abi for abi in VIRTUAL_TARGETS if abi != host_abi())
     with pytest.raises(DeviceError, match="have software NNAPI in them"):
         prepare_config(parse_spec(f"virtual:{other},library={library}").config())

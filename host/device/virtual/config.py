@@ -38,6 +38,7 @@ class VirtualConfig:
         faults: Fault injection of software NNAPI (`SOFTNN_FAULTS`), "" = none.
         library: The `libneuralnetworks.so` that is part of its system; "" = a phone without NNAPI.
         runner: Command in front of every pushed program, for example `("qemu-aarch64",)`.
+        static: Programs have software NNAPI in them, with no library and no dynamic linker (always so under an emulator).
         cpu: The processor that the emulator plays, by qemu's name (`cortex-a53`); "" = the emulator's choice.
         sysroot: Directory with a real Android `/system`: Android's own programs run there, with its dynamic linker.
         target: The build whose programs run on it (`ro.nnapi_toolkit.target`).
@@ -56,6 +57,7 @@ class VirtualConfig:
     faults: str = ""
     library: str = ""
     runner: tuple[str, ...] = ()
+    static: bool = False
     cpu: str = ""
     sysroot: str = ""
     target: str = "host"
