@@ -270,17 +270,18 @@ class ProgramBuilder:
         else:
             self._store_tensor(operand, tensor)
 
-    def _store_tensor(self, operand: ProgramOperand, tensor: Tensor) -> None:
-        """Points at the bytes in the model file where they are what NNAPI wants."""
-        in_file = tensor.data_offset is not None and tensor.sparsity is None and tensor.data_length == operand.byte_size
+    def _store_tensor(self, operand: ProgramOperand, tensor: Tensor, first: int = 0) -> None:
+        """Points at the bytes in the model file, from byte `first` of the tensor on, where they are what NNAPI wants."""
+        assert tensor.data is not None
+        in_file = tensor.data_offset is not None and tensor.sparsity is None and tensor.data_length == tensor.data.nbytes
         if not in_file or operand.byte_size <= INLINE_LIMIT:
-            assert tensor.data is not None
-            self._store(operand, np.ascontiguousarray(tensor.data).tobytes())
+            raw = np.ascontiguousarray(tensor.data).reshape(-1).view(np.uint8)
+            self._store(operand, raw[first : first + operand.byte_size].tobytes())
             return
         assert tensor.data_offset is not None
         operand.source = wire.ValueSource.FILE
         operand.file = FILE_MODEL
-        operand.offset = tensor.data_offset
+        operand.offset = tensor.data_offset + first
         operand.length = operand.byte_size
 
     def _store(self, operand: ProgramOperand, value: bytes) -> None:
@@ -349,6 +350,16 @@ class ProgramBuilder:
         index = self._constants.get(key)
         if index is None:
             self._store_tensor(operand, tensor)
+            index = self._constants[key] = self._add(operand)
+        return index
+
+    def row(self, tensor: Tensor, number: int, code: OperandCode, scale: float, zero_point: int) -> int:
+        """One row along the first dimension of a constant tensor, [1, ...], its own bytes under another description."""
+        operand = ProgramOperand(code, _dimensions((1, *tensor.shape[1:])), scale, zero_point, tensor=tensor.index)
+        key = ("row", tensor.index, number, *_description(operand))
+        index = self._constants.get(key)
+        if index is None:
+            self._store_tensor(operand, tensor, number * operand.byte_size)
             index = self._constants[key] = self._add(operand)
         return index
 

@@ -89,13 +89,15 @@ def _lower_units(builder: ProgramBuilder, case: Case) -> None:
     q, values = weights.tensor.quantization, weights.tensor.data
     assert q is not None and values is not None
     biases = np.zeros(units, np.int32) if bias is None else case.constant(bias).reshape(units).astype(np.int32)
-    code, zero_point = builder.operand(source).type, 0
-    if code == OperandCode.TENSOR_QUANT8_ASYMM:
-        values, zero_point = values.view(np.uint8) ^ np.uint8(0x80), 128
+    code = builder.operand(source).type
+    shifted = values.view(np.uint8) ^ np.uint8(0x80) if code == OperandCode.TENSOR_QUANT8_ASYMM else None
     fuse = builder.int32(case.fuse())
     parts = []
     for unit, scale in enumerate(q.scale):
-        filter_ = builder.constant(values[unit : unit + 1], code, scale, zero_point, tensor=weights.tensor.index)
+        if shifted is None:
+            filter_ = builder.row(weights.tensor, unit, code, scale, 0)
+        else:
+            filter_ = builder.constant(shifted[unit : unit + 1], code, scale, 128, tensor=weights.tensor.index)
         sum_scale = float32_product(builder.operand(source).scale, scale)
         first = builder.constant(biases[unit : unit + 1], OperandCode.TENSOR_INT32, sum_scale)
         part = builder.temporary_like(target, (rows, 1))
