@@ -6,6 +6,7 @@ driver hangs.
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
@@ -53,9 +54,12 @@ class _Environment:
     """Variables that hold for a while: software NNAPI takes its settings from the environment."""
 
     _lock = threading.Lock()
+    _numbers = itertools.count(1)
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = dict(variables)
+        if variables:  # equal settings of the channel before this one must not go on counting calls
+            self._variables["SOFTNN_CLIENT"] = str(next(self._numbers))
 
     def run(self, action: Callable[[], Any]) -> Any:
         """`action()` with the variables set, and as they were afterwards."""

@@ -16,6 +16,7 @@
  *                                      every call is hit
  *   SOFTNN_THREADS=N                   threads that compute one execution (default 1)
  *   SOFTNN_VLOG=1                      the reason of every refusal goes to stderr
+ *   SOFTNN_CLIENT=TEXT                 with another text, faults count calls from 1 again
  *   SOFTNN_FLOAT=fused                 float32 products are added with one rounding in every model, as in those that allow relaxed
  *                                      computation: faster, and no longer TFLite's reference results bit for bit
  *   SOFTNN_KERNELS=NAME                baseline, avx2, avxvnni, avx512vnni, dotprod or i8mm, not the best that the machine runs; read once

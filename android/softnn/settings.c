@@ -11,8 +11,9 @@
 static const char *const variables[] = {
     "SOFTNN_FEATURE_LEVEL", "SOFTNN_DEVICE_FEATURE_LEVEL", "SOFTNN_DEVICE_NAME", "SOFTNN_DEVICE_VERSION", "SOFTNN_DEVICE_TYPE",
     "SOFTNN_REFUSE",        "SOFTNN_REFUSE_EVERY",         "SOFTNN_FAULTS",      "SOFTNN_THREADS",        "SOFTNN_VLOG",
+    "SOFTNN_CLIENT", /* says nothing but that it is another one: the counts of calls begin anew */
 };
-enum { LEVEL, DEVICE_LEVEL, NAME, VERSION, TYPE, REFUSE, REFUSE_EVERY, FAULTS, THREADS, VLOG, VARIABLES };
+enum { LEVEL, DEVICE_LEVEL, NAME, VERSION, TYPE, REFUSE, REFUSE_EVERY, FAULTS, THREADS, VLOG, CLIENT, VARIABLES };
 
 #define MAX_THREADS 64
 #define SETS 2 /* see softnn_select */
