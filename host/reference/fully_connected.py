@@ -1,7 +1,8 @@
 """FULLY_CONNECTED: float32, uint8, int8 (per tensor and per channel), int16, hybrid; int4 weights come unpacked.
 
 Semantics: LiteRT's reference kernel, which rescales integer sums in double (round half away), unlike convolutions,
-whose multipliers are fixed-point. The input is read as rows of the filter's width; filter [units, width].
+whose multipliers are fixed-point; except where input and filter are int16. The input is read as rows of the filter's
+width; filter [units, width].
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from nnapi_toolkit.reference.base import (
     tensor_in,
 )
 from nnapi_toolkit.reference.convolution import Weights, check_bias, float_finish, largest_magnitude, lay_out
-from nnapi_toolkit.reference.fixed_point import round_half_away, wrap32
+from nnapi_toolkit.reference.fixed_point import Multiplier, multiply_int64_accumulator, round_half_away, wrap32
 from nnapi_toolkit.reference.hybrid import quantize_rows_asymmetric, quantize_rows_symmetric
 from nnapi_toolkit.reference.quantized import (
     NONE,
@@ -98,16 +99,24 @@ def _quantized(node: Node, runtime: Runtime, rows: Array, weights: Array, bias: 
     offset = 0 if per_channel else zero_point_of(kernel_tensor)
     laid_out = _weights(node, runtime, weights, offset, largest_magnitude(rows.dtype))
     correction = -zero_point_of(source) * laid_out.sums
+    both_wide = rows.dtype == np.int16 and weights.dtype == np.int16
+    if both_wide and bias is not None:  # that kernel takes any bias for int32 numbers
+        bias = np.ascontiguousarray(bias).view(np.int32)[: len(weights)]
     if bias is not None:
         correction = correction + bias.astype(np.int64)
     wraps = rows.dtype != np.int16 or int(options.quantized_bias_type) == INT32
     real = scale_of(node, source) * scales / scale_of(node, target)
     limits = quantized_range(node, target, options.fused_activation_function, target.dtype)
+    multiplier = Multiplier.of(real)
     result = np.empty((len(rows), len(weights)), target.dtype)
     step = max(1, BLOCK_ELEMENTS // len(weights))
     for start in range(0, len(rows), step):
         whole = laid_out.matrices[0].times(rows[start : start + step]).astype(np.int64) + correction
-        scaled = round_half_away((wrap32(whole) if wraps else whole) * real) + zero_point_of(target)
+        scaled: Array
+        if both_wide:
+            scaled = wrap32(multiply_int64_accumulator(whole, multiplier))
+        else:
+            scaled = round_half_away((wrap32(whole) if wraps else whole) * real) + zero_point_of(target)
         result[start : start + step] = np.clip(scaled, *limits)
     return result
 

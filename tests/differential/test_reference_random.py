@@ -11,11 +11,13 @@ from tests.differential.litert import T, compare, examples, floats, rng, run_our
 
 SEED = st.integers(0, 2**32)
 SEEDS = st.integers(-(2**63), 2**63 - 1)
+#: The lower halves count; where both seeds' are 0 the numbers differ from run to run.
+FIRST = SEEDS.filter(lambda seed: seed % 2**32 != 0)
 
 
 @pytest.mark.parametrize("op", ["RANDOM_UNIFORM", "RANDOM_STANDARD_NORMAL"])
 @examples
-@given(shape=st.lists(st.integers(1, 7), min_size=1, max_size=3), seed=SEEDS.filter(bool), seed2=SEEDS,
+@given(shape=st.lists(st.integers(1, 7), min_size=1, max_size=3), seed=FIRST, seed2=SEEDS,
        runs=st.integers(1, 3))  # fmt: skip
 def test_floats(op, shape, seed, seed2, runs):
     compare(op, [T(np.asarray(shape, np.int32), const=True)], [T(shape=shape)], rel=1e-6, slack=1e-6, seed=seed,
@@ -23,7 +25,7 @@ def test_floats(op, shape, seed, seed2, runs):
 
 
 @examples
-@given(rows=st.integers(1, 3), classes=st.integers(1, 6), samples=st.integers(1, 9), seed=SEEDS.filter(bool),
+@given(rows=st.integers(1, 3), classes=st.integers(1, 6), samples=st.integers(1, 9), seed=FIRST,
        seed2=SEEDS, dtype=st.sampled_from(["int32", "int64"]), runs=st.integers(1, 3), draw=SEED)  # fmt: skip
 def test_multinomial(rows, classes, samples, seed, seed2, dtype, runs, draw):
     logits = floats(rng(draw), (rows, classes))
