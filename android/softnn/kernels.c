@@ -217,6 +217,42 @@ SnnQMatrix snn_qmatrix_pack(const SnnKernels *kernels, void *memory, const SnnWe
   return matrix;
 }
 
+typedef float Four __attribute__((vector_size(16), aligned(4)));
+
+/* Four rows of `count` become four neighbouring columns, `columns` apart downwards. */
+static void transpose_four(float *to, size_t columns, const float *from, ptrdiff_t stride, uint32_t count) {
+  uint32_t c = 0;
+  for (; c + 4 <= count; c += 4, from += 4, to += 4 * columns) {
+    Four a = *(const Four *)(const void *)from, b = *(const Four *)(const void *)(from + stride);
+    Four d = *(const Four *)(const void *)(from + 2 * stride), e = *(const Four *)(const void *)(from + 3 * stride);
+    Four ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), de = __builtin_shufflevector(d, e, 0, 4, 1, 5);
+    Four high_ab = __builtin_shufflevector(a, b, 2, 6, 3, 7), high_de = __builtin_shufflevector(d, e, 2, 6, 3, 7);
+    *(Four *)(void *)to = __builtin_shufflevector(ab, de, 0, 1, 4, 5);
+    *(Four *)(void *)(to + columns) = __builtin_shufflevector(ab, de, 2, 3, 6, 7);
+    *(Four *)(void *)(to + 2 * columns) = __builtin_shufflevector(high_ab, high_de, 0, 1, 4, 5);
+    *(Four *)(void *)(to + 3 * columns) = __builtin_shufflevector(high_ab, high_de, 2, 3, 6, 7);
+  }
+  for (; c < count; c++, from++, to += columns) {
+    for (int i = 0; i < 4; i++) to[i] = from[i * stride];
+  }
+}
+
+/* Columns [column, column + width) of a panel, from output n on; those behind the last output are zeros. */
+static void pack_f_columns(float *to, size_t columns, const SnnWeights *weights, size_t n, uint32_t width) {
+  bool real = n < weights->n;
+  for (uint32_t y = 0; y < weights->ny; y++) {
+    for (uint32_t x = 0; x < weights->nx; x++, to += weights->nc * columns) {
+      const float *from = (const float *)weights->base + (real ? (ptrdiff_t)n * weights->stride_n : 0) + (ptrdiff_t)y * weights->stride_y +
+                          (ptrdiff_t)x * weights->stride_x;
+      if (width == 4) {
+        transpose_four(to, columns, from, weights->stride_n, weights->nc);
+        continue;
+      }
+      for (uint32_t c = 0; c < weights->nc; c++) to[c * columns] = real ? from[(ptrdiff_t)c * weights->stride_c] : 0;
+    }
+  }
+}
+
 SnnFMatrix snn_fmatrix_pack(const SnnKernels *kernels, void *memory, const SnnWeights *weights, const float *bias, float lo, float hi) {
   size_t k = (size_t)weights->ny * weights->nx * weights->nc, columns = kernels->f_columns;
   SnnFMatrix matrix = snn_fmatrix_at(kernels, memory, weights->n, k, lo, hi);
@@ -225,18 +261,10 @@ SnnFMatrix snn_fmatrix_pack(const SnnKernels *kernels, void *memory, const SnnWe
   for (size_t n0 = 0; n0 < weights->n; n0 += columns) {
     float *panel = packed + n0 * k;
     told = tell_packed(weights, sizeof(float), told, n0);
-    for (size_t column = 0; column < columns; column++) {
-      size_t n = n0 + column;
-      bool real = n < weights->n;
-      padded_bias[n] = real && bias ? bias[n] : 0;
-      float *to = panel + column;
-      for (uint32_t y = 0; y < weights->ny; y++) {
-        for (uint32_t x = 0; x < weights->nx; x++) {
-          const float *from = (const float *)weights->base + (real ? (ptrdiff_t)n * weights->stride_n : 0) +
-                              (ptrdiff_t)y * weights->stride_y + (ptrdiff_t)x * weights->stride_x;
-          for (uint32_t c = 0; c < weights->nc; c++, to += columns) *to = real ? from[(ptrdiff_t)c * weights->stride_c] : 0;
-        }
-      }
+    for (size_t n = n0; n < n0 + columns; n++) padded_bias[n] = n < weights->n && bias ? bias[n] : 0;
+    for (size_t column = 0, width; column < columns; column += width) {
+      width = weights->stride_c == 1 && column + 4 <= columns && n0 + column + 4 <= weights->n ? 4 : 1;
+      pack_f_columns(panel + column, columns, weights, n0 + column, (uint32_t)width);
     }
   }
   return matrix;

@@ -149,6 +149,7 @@ typedef struct {
   void (*f_hard_swish)(const float *in, float *out, size_t count);
   void (*q_add)(const SnnQPair *pair, const uint8_t *a, ptrdiff_t step_a, const uint8_t *b, ptrdiff_t step_b, uint8_t *out, size_t count);
   void (*q_mul)(const SnnQPair *pair, const uint8_t *a, ptrdiff_t step_a, const uint8_t *b, ptrdiff_t step_b, uint8_t *out, size_t count);
+  int32_t (*q_dot)(const uint8_t *a, SnnStored a_form, const uint8_t *b, SnnStored b_form, size_t count);
   void (*f_quantize)(const float *in, uint8_t *out, size_t count, float scale, const SnnQRange *range);
 } SnnKernels;
 

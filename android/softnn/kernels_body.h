@@ -35,7 +35,8 @@
   X(f_multiply_exact, f_multiply[0]) X(f_multiply_fused, f_multiply[1])                                                                  \
   X(f_depthwise_exact, f_depthwise[0]) X(f_depthwise_fused, f_depthwise[1])                                                              \
   X(q_average, q_average) X(q_max, q_max) X(f_average, f_average) X(f_max, f_max) X(f_l2, f_l2)                                          \
-  X(f_hard_swish, f_hard_swish) X(q_add, q_add) X(q_mul, q_mul) X(f_quantize, f_quantize)
+  X(f_hard_swish, f_hard_swish) X(q_add, q_add) X(q_mul, q_mul) X(q_dot, q_dot)                                                          \
+  X(f_quantize, f_quantize)
 
 #ifdef SNN_BORROW
 
@@ -115,5 +116,6 @@ const SnnKernels SNN_TABLE = {
     .f_hard_swish = SNN_OF_TABLE(f_hard_swish),
     .q_add = SNN_OF_TABLE(q_add),
     .q_mul = SNN_OF_TABLE(q_mul),
+    .q_dot = SNN_OF_TABLE(q_dot),
     .f_quantize = SNN_OF_TABLE(f_quantize),
 };

@@ -97,6 +97,33 @@ SNN_INLINE void mul_step(const bool halves_a, const bool halves_b, const RowPair
     copy_part(out + i, copy_out, count - i);                                                                      \
   } while (0)
 
+/* As many bytes as there are 16-bit lanes. */
+typedef uint8_t HalfU8 __attribute__((vector_size(SNN_VECTOR_BYTES / 2)));
+
+SNN_INLINE VecI16 dot_operand(const uint8_t *from, HalfU8 flip, VecI16 zero) {
+  return __builtin_convertvector(SNN_LOAD(HalfU8, from) ^ flip, VecI16) - zero;
+}
+
+/* Wraps where the sum leaves 32 bits. */
+static int32_t q_dot(const uint8_t *a, SnnStored a_form, const uint8_t *b, SnnStored b_form, size_t count) {
+  enum { STEP = SNN_VECTOR_BYTES / 2 };
+  uint8_t a_flip = a_form.is_signed ? 0x80 : 0, b_flip = b_form.is_signed ? 0x80 : 0;
+  int16_t a_zero = (int16_t)(a_form.zero_point + a_flip), b_zero = (int16_t)(b_form.zero_point + b_flip);
+  HalfU8 flip_a = a_flip - (HalfU8){0}, flip_b = b_flip - (HalfU8){0};
+  VecI16 zero_a = splat_i16(a_zero), zero_b = splat_i16(b_zero);
+  VecI32 even = {0}, odd = {0};
+  size_t i = 0;
+  for (; i + 2 * STEP <= count; i += 2 * STEP) {
+    even = add_i32(even, madd_i16(dot_operand(a + i, flip_a, zero_a), dot_operand(b + i, flip_b, zero_b)));
+    odd = add_i32(odd, madd_i16(dot_operand(a + i + STEP, flip_a, zero_a), dot_operand(b + i + STEP, flip_b, zero_b)));
+  }
+  even = add_i32(even, odd);
+  uint32_t sum = 0;
+  for (int lane = 0; lane < SNN_LANES; lane++) sum += (uint32_t)even[lane];
+  for (; i < count; i++) sum += (uint32_t)(((a[i] ^ a_flip) - a_zero) * ((b[i] ^ b_flip) - b_zero));
+  return (int32_t)sum;
+}
+
 static void q_add(const SnnQPair *pair, const uint8_t *a, ptrdiff_t step_a, const uint8_t *b, ptrdiff_t step_b, uint8_t *out, size_t count) {
   /* The operand with the larger scale is halved exactly. */
   if (count == 0) return;

@@ -212,6 +212,15 @@ static void check_rows(const SnnKernels *kernels, uint32_t count, uint32_t steps
   }
 }
 
+static void check_dot(const SnnKernels *kernels, uint32_t count) {
+  SnnStored a = random_form(), b = random_form();
+  fill(left, sizeof left);
+  fill(weights, sizeof weights);
+  int32_t sum = 0;
+  for (uint32_t i = 0; i < count; i++) sum += number(a, left[i]) * number(b, weights[i]);
+  require(kernels->q_dot(left, a, weights, b, count) == sum, kernels, "q_dot", count, 0, 0);
+}
+
 static void check(const SnnKernels *kernels) {
   for (uint32_t n = 1; n <= MAX_N; n += n < 70 ? 1 : 7) {
     check_products(kernels, n, (uint32_t)between(1, MAX_K), (uint32_t)between(1, MAX_ROWS));
@@ -225,6 +234,7 @@ static void check(const SnnKernels *kernels) {
   }
   for (uint32_t k = 1; k <= MAX_K; k++) check_products(kernels, (uint32_t)between(1, MAX_N), k, 13);
   for (uint32_t taps = 1; taps <= MAX_TAPS; taps++) check_depthwise(kernels, (uint32_t)between(1, MAX_N), taps, 5);
+  for (uint32_t count = 0; count <= 200; count++) check_dot(kernels, count);
   for (uint32_t count = 1; count <= 200; count++) check_rows(kernels, count, count % 4);
 }
 

@@ -187,24 +187,12 @@ static void execute_quantized(SnnNode *node, const FullyConnected *fc, const voi
   }
 }
 
-/* Wraps where the sum leaves 32 bits, as all kernels do. */
-static int32_t dot(const uint8_t *x, SnnStored x_form, const uint8_t *w, SnnStored w_form, uint32_t depth) {
-  uint8_t x_flip = x_form.is_signed ? 0x80 : 0, w_flip = w_form.is_signed ? 0x80 : 0;
-  int16_t x_zero = (int16_t)(x_form.zero_point + x_flip), w_zero = (int16_t)(w_form.zero_point + w_flip);
-  uint32_t sum = 0;
-  for (uint32_t i = 0; i < depth; i++) {
-    int16_t a = (int16_t)((uint8_t)(x[i] ^ x_flip) - x_zero), b = (int16_t)((uint8_t)(w[i] ^ w_flip) - w_zero);
-    sum += (uint32_t)((int32_t)a * b);
-  }
-  return (int32_t)sum;
-}
-
 static void execute_dot(SnnNode *node, const FullyConnected *fc) {
   const uint8_t *in = node->in[INPUT]->data, *weights = node->in[WEIGHTS]->data;
   uint8_t *out = node->out[0]->data;
   int32_t bias = *(const int32_t *)node->in[BIAS]->data;
   for (uint32_t row = 0; row < fc->batch; row++) {
-    int32_t sum = dot(in + (size_t)row * fc->depth, fc->in_form, weights, fc->weight_form, fc->depth);
+    int32_t sum = fc->kernels->q_dot(in + (size_t)row * fc->depth, fc->in_form, weights, fc->weight_form, fc->depth);
     out[row] = finish(fc, (int32_t)((uint32_t)sum + (uint32_t)bias));
   }
 }
