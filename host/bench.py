@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import secrets
 import shlex
@@ -17,7 +18,7 @@ from nnapi_toolkit.arrays import Array, random_inputs
 from nnapi_toolkit.delegate.graph import Graph
 from nnapi_toolkit.device import AdbDevice, AdbServer, Device, LocalDevice, open_device, open_virtual, parse_spec
 from nnapi_toolkit.device.store import FOLDER
-from nnapi_toolkit.errors import DeviceError, ShimError
+from nnapi_toolkit.errors import DeviceError, ShimError, UsageError
 from nnapi_toolkit.failures import PartitionFailedError
 from nnapi_toolkit.footprint import needed_bytes
 from nnapi_toolkit.options import CACHE_LEVEL
@@ -195,11 +196,24 @@ def _sustained_json(minutes: Sequence[Minute]) -> dict[str, Any]:
     return {"per_minute": rows, "slowdown": medians[-1] / medians[0] if medians and medians[0] else None}
 
 
-def open_with_threads(spec: str, threads: int, server: AdbServer | None = None) -> Device:
-    """`open_device`, where software NNAPI computes on so many threads. Phones decide for themselves."""
+def open_with_threads(spec: str, threads: int, server: AdbServer | None = None, cores: Sequence[int] = ()) -> Device:
+    """`open_device`, where software NNAPI computes on so many threads, each on one of the cores if any are given.
+
+    Raises:
+        UsageError: Cores for a phone, which decides for itself, or cores that this machine has not.
+    """
     wanted = parse_spec(spec)
-    if threads > 1 and wanted.kind in ("local", "virtual"):
-        config = wanted.config(environment={"SOFTNN_THREADS": str(threads)})
+    software = wanted.kind in ("local", "virtual")
+    if cores:
+        known = os.sched_getaffinity(0)
+        if not software or not set(cores) <= known:
+            why = "phones choose cores themselves" if not software else f"this process may use {sorted(known)}"
+            raise UsageError(f"cores {list(cores)} cannot be had on '{spec}': {why}")
+    if software and (threads > 1 or cores):
+        environment = {"SOFTNN_THREADS": str(threads)}
+        if cores:
+            environment["SOFTNN_CORES"] = "+".join(map(str, cores))
+        config = wanted.config(environment=environment)
         return LocalDevice(config) if wanted.kind == "local" else open_virtual(config)
     return open_device(spec, server)
 

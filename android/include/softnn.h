@@ -15,6 +15,7 @@
  *                                      to come late, or `kill` to end the process by SIGKILL; NTH, from 1, picks one call, else
  *                                      every call is hit
  *   SOFTNN_THREADS=N                   threads that compute one execution (default 1)
+ *   SOFTNN_CORES=LIST                  cores, below 32, that they stay on, one each in turn: 0+2+3 (default: wherever the system puts them)
  *   SOFTNN_VLOG=1                      the reason of every refusal goes to stderr
  *   SOFTNN_CLIENT=TEXT                 with another text, faults count calls from 1 again
  *   SOFTNN_FLOAT=fused                 float32 products are added with one rounding in every model, as in those that allow relaxed
@@ -48,7 +49,7 @@ typedef struct SoftnnSettings {
   uint32_t refuse_every;
   uint32_t threads;
   uint32_t verbose;
-  uint32_t reserved; /* 0 */
+  uint32_t cores; /* bit i: core i is one of SOFTNN_CORES; 0: any */
 } SoftnnSettings;
 
 /* Replaces all settings, those of the environment too; NULL goes back to the environment. Models and compilations that exist keep

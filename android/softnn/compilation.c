@@ -39,7 +39,7 @@ int snn_compilation_create(ANeuralNetworksModel *model, const ANeuralNetworksDev
   snn_packed_retain(&model->packed);
   compilation->settings = snn_settings();
   compilation->shared.threads = compilation->settings->threads;
-  snn_threads_retain(compilation->shared.threads);
+  snn_threads_retain(compilation->shared.threads, compilation->settings->cores);
   compilation->preference = ANEURALNETWORKS_PREFER_FAST_SINGLE_ANSWER;
   compilation->priority = ANEURALNETWORKS_PRIORITY_DEFAULT;
   compilation->explicit_devices = devices != NULL;

@@ -36,7 +36,7 @@ typedef struct SnnSettings {
   char *device_name, *device_version;
   bool accelerator;
   bool refused[SNN_OPERATION_CODES];
-  uint32_t refuse_every, threads;
+  uint32_t refuse_every, threads, cores;
   bool verbose;
   SnnFault *faults;
   uint32_t fault_count;
@@ -405,11 +405,17 @@ void snn_compilation_give(ANeuralNetworksCompilation *compilation, SnnInstance *
 void snn_cache_load(ANeuralNetworksCompilation *compilation);
 void snn_cache_store(ANeuralNetworksCompilation *compilation);
 /* threads.c: workers live as long as somebody holds the pool. */
-void snn_threads_retain(uint32_t threads);
+void snn_threads_retain(uint32_t threads, uint32_t cores);
 void snn_threads_release(uint32_t threads);
-/* Around an execution: between them workers are quick. */
-void snn_threads_begin(uint32_t threads);
-void snn_threads_end(uint32_t threads);
+/* Where the calling thread ran before it was put on a core. */
+typedef struct {
+  long bytes; /* 0: it was not */
+  unsigned long before[128 / sizeof(long)];
+} SnnPlace;
+
+/* Around an execution: between them workers are quick, and the caller is on one of the cores (a bit each; 0: any). */
+void snn_threads_begin(uint32_t threads, uint32_t cores, SnnPlace *place);
+void snn_threads_end(uint32_t threads, const SnnPlace *place);
 
 /* packed.c */
 void snn_packed_retain(SnnPackedSet *set);

@@ -219,9 +219,10 @@ static int run(ANeuralNetworksExecution *execution, SnnRun *run) {
   if (instance == NULL) return ANEURALNETWORKS_OUT_OF_MEMORY;
   uint32_t threads = execution->compilation->shared.threads;
   uint64_t start = snn_now();
-  snn_threads_begin(threads);
+  SnnPlace place;
+  snn_threads_begin(threads, execution->compilation->settings->cores, &place);
   int code = snn_instance_run(instance, run);
-  snn_threads_end(threads);
+  snn_threads_end(threads, &place);
   execution->duration = snn_now() - start;
   snn_compilation_give(execution->compilation, instance);
   return code;

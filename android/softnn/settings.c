@@ -11,9 +11,10 @@
 static const char *const variables[] = {
     "SOFTNN_FEATURE_LEVEL", "SOFTNN_DEVICE_FEATURE_LEVEL", "SOFTNN_DEVICE_NAME", "SOFTNN_DEVICE_VERSION", "SOFTNN_DEVICE_TYPE",
     "SOFTNN_REFUSE",        "SOFTNN_REFUSE_EVERY",         "SOFTNN_FAULTS",      "SOFTNN_THREADS",        "SOFTNN_VLOG",
+    "SOFTNN_CORES",
     "SOFTNN_CLIENT", /* says nothing but that it is another one: the counts of calls begin anew */
 };
-enum { LEVEL, DEVICE_LEVEL, NAME, VERSION, TYPE, REFUSE, REFUSE_EVERY, FAULTS, THREADS, VLOG, CLIENT, VARIABLES };
+enum { LEVEL, DEVICE_LEVEL, NAME, VERSION, TYPE, REFUSE, REFUSE_EVERY, FAULTS, THREADS, VLOG, CORES, CLIENT, VARIABLES };
 
 #define MAX_THREADS 64
 #define SETS 2 /* see softnn_select */
@@ -99,6 +100,17 @@ static bool read_refused(SnnSettings *settings, const char *text) {
     }
     if (code == SNN_OPERATION_CODES) return snn_complain("refused operation %.*s is not known", (int)length, part), false;
     settings->refused[code] = true;
+  }
+  return true;
+}
+
+static bool read_cores(SnnSettings *settings, const char *text) {
+  const char *part;
+  size_t length;
+  while (next_part(&text, "+, ", &part, &length)) {
+    int32_t core;
+    if (!read_number(part, length, 0, 31, &core)) return snn_complain("core %.*s is not a number from 0 to 31", (int)length, part), false;
+    settings->cores |= UINT32_C(1) << core;
   }
   return true;
 }
@@ -212,6 +224,7 @@ static SnnSettings *from_environment(const char *const *raw) {
   if (raw[TYPE] != NULL && raw[TYPE][0] != '\0' && !read_device_type(raw[TYPE], &settings->device_type)) {
     snn_complain("SOFTNN_DEVICE_TYPE=%s is not accelerator, gpu, cpu, other or unknown", raw[TYPE]);
   }
+  if (raw[CORES] != NULL && !read_cores(settings, raw[CORES])) settings->cores = 0;
   if (raw[REFUSE] != NULL) read_refused(settings, raw[REFUSE]);
   if (raw[FAULTS] != NULL) read_faults(settings, raw[FAULTS]);
   return settings;
@@ -266,6 +279,7 @@ static SnnSettings *from_struct(const SoftnnSettings *given) {
   if (given->device_type != 0) settings->device_type = given->device_type < 0 ? ANEURALNETWORKS_DEVICE_UNKNOWN : given->device_type;
   settings->refuse_every = given->refuse_every;
   settings->threads = given->threads != 0 ? given->threads : 1;
+  settings->cores = given->cores;
   settings->verbose = given->verbose != 0;
   bool ok = given->refuse == NULL || read_refused(settings, given->refuse);
   ok = ok && (given->faults == NULL || read_faults(settings, given->faults));

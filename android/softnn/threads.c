@@ -8,6 +8,8 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define MAX_WORKERS 63
 #define OPEN 0x80000000u
@@ -18,6 +20,7 @@ typedef struct {
   pthread_t thread;
   uint32_t index; /* from 1; 0 is the caller */
   unsigned seen;  /* the round at its start */
+  uint32_t cores; /* that the compilation asks for on whose behalf it was started; 0: any */
 } Worker;
 
 static struct {
@@ -105,9 +108,17 @@ static void next_round(void) {
   if (atomic_load(&pool.sleepers) != 0) snn_wake_word(&pool.round); /* who counts itself later sees the new round */
 }
 
+/* The calling thread stays on one of the cores (a bit each): number `thread` in turn. Where the system does not let it, it goes on as it is. */
+static void pin(uint32_t cores, uint32_t thread) {
+  for (thread %= (uint32_t)__builtin_popcount(cores); thread > 0; thread--) cores &= cores - 1;
+  const unsigned long mask[2] = {cores & (0 - cores)};
+  syscall(SYS_sched_setaffinity, 0, sizeof(mask), mask);
+}
+
 static void *worker_main(void *argument) {
   const Worker *self = argument;
   unsigned seen = self->seen;
+  if (self->cores != 0) pin(self->cores, self->index);
   for (;;) {
     seen = await_round(seen);
     if (atomic_load_explicit(&pool.stop, memory_order_acquire)) return NULL;
@@ -118,7 +129,7 @@ static void *worker_main(void *argument) {
   }
 }
 
-void snn_threads_retain(uint32_t threads) {
+void snn_threads_retain(uint32_t threads, uint32_t cores) {
   if (threads < 2) return;
   snn_lock(&pool.lock);
   pool.holders++;
@@ -126,6 +137,7 @@ void snn_threads_retain(uint32_t threads) {
   while (pool.count_of_workers < wanted) {
     Worker *worker = &pool.workers[pool.count_of_workers];
     worker->index = pool.count_of_workers + 1;
+    worker->cores = cores;
     worker->seen = atomic_load_explicit(&pool.round, memory_order_relaxed);
     if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0) break; /* fewer threads than wanted are no error */
     pool.count_of_workers++;
@@ -145,12 +157,15 @@ void snn_threads_release(uint32_t threads) {
   snn_unlock(&pool.lock);
 }
 
-void snn_threads_begin(uint32_t threads) {
+void snn_threads_begin(uint32_t threads, uint32_t cores, SnnPlace *place) {
+  place->bytes = cores != 0 ? syscall(SYS_sched_getaffinity, 0, sizeof(place->before), place->before) : 0;
+  if (place->bytes > 0) pin(cores, 0);
   if (threads >= 2) atomic_fetch_add_explicit(&pool.executions, 1, memory_order_relaxed);
 }
 
-void snn_threads_end(uint32_t threads) {
+void snn_threads_end(uint32_t threads, const SnnPlace *place) {
   if (threads >= 2) atomic_fetch_sub_explicit(&pool.executions, 1, memory_order_relaxed);
+  if (place->bytes > 0) syscall(SYS_sched_setaffinity, 0, (size_t)place->bytes, place->before);
 }
 
 /* Four slices a thread even out unequal speed. */

@@ -33,6 +33,9 @@ from nnapi_toolkit.cli.targets import (
     show_default=True,
     help="Threads of software NNAPI and of CPU steps; the driver of a phone decides for itself.",
 )
+@click.option(
+    "--cores", "core_list", default=None, metavar="LIST", help="Cores, below 32, that software NNAPI's threads stay on: 0,1"
+)
 @click.option("--runs", type=click.IntRange(min=1), default=50, show_default=True, help="Measured inferences.")
 @click.option("--warmup", type=click.IntRange(min=0), default=5, show_default=True, help="Inferences before them.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random inputs.")
@@ -69,6 +72,7 @@ def bench(
     model: Path,
     device: str,
     threads: int,
+    core_list: str | None,
     runs: int,
     warmup: int,
     seed: int,
@@ -89,6 +93,7 @@ def bench(
     from nnapi_toolkit.bench import bench_model, open_with_threads
 
     options = make_session_options(given)
+    cores = _cores(core_list, device)
     server = adb_server(adb_host, adb_port)
 
     def work(
@@ -127,7 +132,7 @@ def bench(
     with contextlib.ExitStack() as stack:
         progress = stack.enter_context(_bar(not as_json))
         target, rival = (
-            spec if spec in (None, "cpu") else stack.enter_context(open_with_threads(spec, threads, server))
+            spec if spec in (None, "cpu") else stack.enter_context(open_with_threads(spec, threads, server, cores))
             for spec in (device, vs)
         )
         row = work(target, rival, rival_options, progress)
@@ -138,6 +143,17 @@ def bench(
 
         print_bench(row)
     return 0
+
+
+def _cores(text: str | None, device: str | None) -> tuple[int, ...]:
+    if text is None:
+        return ()
+    parts = text.split(",")
+    if not all(part.isascii() and part.isdigit() and int(part) < 32 for part in parts):
+        raise click.BadParameter(f"'{text}' is no list of cores from 0 to 31, like 0,1", param_hint="--cores")
+    if device in (ALL, "cpu", None):
+        raise click.UsageError("--cores is for software NNAPI: choose --device local or virtual")
+    return tuple(map(int, parts))
 
 
 def _limit_blas_threads(threads: int) -> None:

@@ -81,7 +81,7 @@ class CSettings(C.Structure):
         ("refuse_every", C.c_uint32),
         ("threads", C.c_uint32),
         ("verbose", C.c_uint32),
-        ("reserved", C.c_uint32),
+        ("cores", C.c_uint32),
     ]
 
 

@@ -415,3 +415,41 @@ def test_below_level_3_devices_are_not_known(api: Nnapi) -> None:
     api.configure(feature_level=2)
     assert api.getDeviceCount(C.byref(C.c_uint32())) == BAD_STATE
     assert api.getDefaultLoopTimeout() == 0
+
+
+AFFINITY = r"""
+import os, sys, threading, time
+from pathlib import Path
+from nnapi_toolkit.bench import open_with_threads
+from nnapi_toolkit.session import Session
+import numpy as np
+
+cores = sorted(os.sched_getaffinity(0))[-2:]
+before = os.sched_getaffinity(0)
+seen = set()
+with open_with_threads("local", 2, cores=cores) as device, Session(sys.argv[1], device) as session:
+    (tensor,) = session.input_tensors
+    future = [session.submit([np.zeros(tensor.shape, tensor.dtype)]) for _ in range(2)]
+    stop = time.monotonic() + 20
+    while len(seen) < len(set(cores)) and time.monotonic() < stop:
+        future.append(session.submit([np.zeros(tensor.shape, tensor.dtype)]))
+        for task in Path("/proc/self/task").iterdir():
+            try:
+                found = os.sched_getaffinity(int(task.name))
+            except ProcessLookupError:
+                continue
+            if len(found) == 1 < len(before):
+                seen |= found
+    for each in future:
+        each.result(60)
+    assert os.sched_getaffinity(0) == before
+print(sorted(seen) == sorted(cores))
+"""
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="this machine has one core")
+def test_threads_stay_on_their_cores() -> None:
+    """While an execution runs there is a thread that may run on this core alone, for each of the cores; afterwards callers are free again."""
+    model = ROOT / "examples" / "efficientnet_lite0_int8.tflite"
+    done = subprocess.run([sys.executable, "-c", AFFINITY, model], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "True", done.stdout + done.stderr
