@@ -386,6 +386,9 @@ class Case:
             if index < 0:
                 continue
             out = Operand(f"output {position}", node.subgraph.tensors[index])
+            if shapes is not None and position >= len(shapes):
+                count = f"{len(shapes)} output{'s' * (len(shapes) != 1)}"
+                self.refuse("operand-count", "the number of outputs", len(node.operator.outputs), f"{count}, as the operator has")
             if self.code(out) in QUANT8:
                 self.quantization(out)
             self.known_shape(out)

@@ -67,6 +67,9 @@ def check_pack(case: Case, name: str) -> None:
         case.same_type(operand, first)
         if code in QUANT8:
             case.same_quantization(operand, first, name)
+        if operand is not out:
+            wanted = f"{list(first.shape)}, as input 0"
+            case.need(operand.shape == first.shape, "operand-shape", operand, list(operand.shape), wanted)
     case.known_shape(out)
 
 

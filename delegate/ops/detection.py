@@ -36,6 +36,8 @@ def _transpose_bias_rule(case: Case) -> None:
     """MediaPipe's transposed convolution with bias, which no builtin operator of its time had: TRANSPOSE_CONV_2D."""
     x, weights, bias, out = transpose_bias_operands(case)
     case.typed(x, TensorType.FLOAT32)
+    count = len(case.node.operator.outputs)
+    case.need(count == 1, "operand-count", "the number of outputs", count, "1")
     check_transpose_conv(case, x, weights, bias, out)
     transpose_bias_options(case)
 
@@ -83,6 +85,8 @@ def _detection_rule(case: Case) -> None:
         out = case.output(position)
         case.typed(out, TensorType.FLOAT32)
         case.need(out.shape == shape, "operand-shape", out, list(out.shape), list(shape))
+    count = len(case.node.operator.outputs)
+    case.need(count == 4, "operand-count", "the number of outputs", count, "4")
     case.operation("CAST", case.output(2))
 
 

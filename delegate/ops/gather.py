@@ -379,6 +379,8 @@ def _hashtable_rule(case: Case) -> None:
         case.typed(operand, TensorType.INT32)
         case.ranks(operand, 1, 1, "HASHTABLE_LOOKUP")
     case.operation("HASHTABLE_LOOKUP", values)
+    for operand in (keys, values):
+        case.known_shape(operand)
     case.same_type(case.output(), values)
     case.same_quantization(case.output(), values, "HASHTABLE_LOOKUP")
     hits = case.output(1, "hits")

@@ -329,3 +329,24 @@ def test_values_of_the_run_are_read_or_refused(case: OperatorCase) -> None:
         for level in LEVELS:
             for program in make_plan(graph, Target(level), PlanOptions(rewrites=ALL)).lower():
                 assert {b.tensor for b in program.inputs} >= set(graph.subgraphs[0].inputs), f"input {position}, level {level}"
+
+
+def first_node(case: OperatorCase) -> Node:
+    return Graph.from_bytes(case.model()[0]).nodes(0)[0]
+
+
+def test_an_output_too_many_is_refused() -> None:
+    case = next(c for c in CASES if c.op == "UNIDIRECTIONAL_SEQUENCE_RNN")
+    more = first_node(replace(case, outputs=[*case.outputs, *case.outputs]))
+    for level in (3, 8):
+        assert decide(first_node(case), Target(level, rewrites=ALL)).reason is None
+        reason = decide(more, Target(level, rewrites=ALL)).reason
+        assert reason is not None and reason.rule in ("operand-count", "feature-level"), reason
+
+
+def test_pack_of_unlike_shapes_is_refused() -> None:
+    case = next(c for c in CASES if c.op == "PACK")
+    unlike = replace(case, inputs=[*case.inputs[:-1], result("float32", (2, 0))])
+    for level in (1, 4, 8):
+        reason = decide(first_node(unlike), Target(level, rewrites=ALL)).reason
+        assert reason is not None and reason.rule in ("operand-shape", "feature-level"), reason
