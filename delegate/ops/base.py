@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -276,7 +275,7 @@ class Case:
     def known_shape(self, operand: Operand) -> None:
         """Refuses tensors with unknown or zero dimensions."""
         tensor = operand.tensor
-        if prod(tensor.shape) <= 0:
+        if min(tensor.shape, default=1) <= 0:
             self.refuse("empty-tensor", operand, f"of shape {list(tensor.shape)}", "without a zero dimension")
         if tensor.byte_size > 0xFFFFFFFF:
             self.refuse("operand-size", operand, f"{tensor.byte_size} bytes", "at most 4294967295 bytes")
@@ -379,8 +378,11 @@ class Case:
                 self.refuse("option-value", f"option {name}", value, "at least 1")
 
     def outputs_fit(self) -> None:
-        """Refuses outputs that cannot be operands, or whose shape is not what the operator makes of its inputs."""
+        """Refuses tensors that cannot be operands, and outputs whose shape is not what the operator makes of its inputs."""
         node = self.node
+        for position, index in enumerate(node.operator.inputs):
+            if index >= 0 and not node.subgraph.tensors[index].is_constant:
+                self.known_shape(Operand(f"input {position}", node.subgraph.tensors[index]))
         shapes = expected_shapes(node)
         for position, index in enumerate(node.operator.outputs):
             if index < 0:
