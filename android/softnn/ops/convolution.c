@@ -396,7 +396,8 @@ static void run_parts(void *arg, uint32_t worker, size_t begin, size_t end) {
 /* Cuts a phase into parts, several for each thread so that a slow one holds nobody up, but none too small to be worth it, nor less than a tile
  * (each reads all weights). With few positions the output channels are shared instead. */
 static size_t cut(const Conv *conv, Job *job) {
-  enum { WORTH = 1 << 20, FOR_EACH = 4 }; /* multiplications; parts */
+  enum { FOR_EACH = 4 };
+  const uint64_t WORTH = conv->quantized ? 1 << 19 : 1 << 18; /* multiplications; parts */
   size_t height = conv->quantized ? conv->kernels->q_rows : conv->kernels->f_rows;
   size_t width = conv->quantized ? conv->kernels->q_columns : conv->kernels->f_columns;
   uint64_t work = (uint64_t)job->count * job->phase.depth * conv->out.channels, worth = work / WORTH + 1;
