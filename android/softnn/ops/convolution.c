@@ -396,11 +396,10 @@ static void run_parts(void *arg, uint32_t worker, size_t begin, size_t end) {
 /* Cuts a phase into parts, several for each thread so that a slow one holds nobody up, but none too small to be worth it, nor less than a tile
  * (each reads all weights). With few positions the output channels are shared instead. */
 static size_t cut(const Conv *conv, Job *job) {
-  enum { FOR_EACH = 4 };
-  const uint64_t WORTH = conv->quantized ? 1 << 19 : 1 << 18; /* multiplications; parts */
+  enum { FOR_EACH = 4, WORTH = 1 << 19, FLOAT_WORTH = 1 << 18 }; /* parts; multiplications */
   size_t height = conv->quantized ? conv->kernels->q_rows : conv->kernels->f_rows;
   size_t width = conv->quantized ? conv->kernels->q_columns : conv->kernels->f_columns;
-  uint64_t work = (uint64_t)job->count * job->phase.depth * conv->out.channels, worth = work / WORTH + 1;
+  uint64_t work = (uint64_t)job->count * job->phase.depth * conv->out.channels, worth = work / (conv->quantized ? WORTH : FLOAT_WORTH) + 1;
   size_t threads = worth < conv->threads ? (size_t)worth : conv->threads, many = threads * FOR_EACH;
   size_t tiles = (job->count + conv->tile_rows - 1) / conv->tile_rows, parts = threads;
   if (many > worth) many = (size_t)worth;
