@@ -10,6 +10,7 @@ from nnapi_toolkit.delegate.ops import tflite
 from nnapi_toolkit.delegate.ops.base import Case, Operand, OperatorRule
 from nnapi_toolkit.delegate.ops.recurrent import (
     batch_of,
+    check_both_outputs,
     check_float_weight,
     check_shapes,
     check_state,
@@ -271,6 +272,7 @@ def check_bidirectional_lstm(case: Case) -> None:
         case.need(not case.has_input(position), "operand-count", f"input {position}", "an auxiliary input", "omitted")
     check_lstm_shapes(case, x, 0, 35)
     check_lstm_shapes(case, x, 17, 37)
+    check_both_outputs(case, (35, 37))
     check_cell_activation(case)
 
 

@@ -194,6 +194,17 @@ def _bidirectional_rnn_rule(case: Case) -> None:
     need_state_output(case, "BIDIRECTIONAL_SEQUENCE_RNN")
 
 
+def check_both_outputs(case: Case, states: tuple[int, int]) -> None:
+    """One output where the ways are merged, else two: [as the input, as the input, units], as wide as the states at these positions."""
+    widths = [case.input(position).shape[-1] for position in states]
+    if case.options.merge_outputs:
+        widths = [sum(widths)]
+    count = len(case.node.operator.outputs)
+    case.need(count == len(widths), "operand-count", "the number of outputs", count, len(widths))
+    for position, width in enumerate(widths):
+        check_shape(case, case.output(position), *case.input(0).shape[:2], width)
+
+
 def check_bidirectional_rnn(case: Case) -> None:
     """All but the feature level and the activation."""
     x = case.input(0, "input")
@@ -208,6 +219,7 @@ def check_bidirectional_rnn(case: Case) -> None:
         check_state(case, position, "hidden_state")
     check_rnn_shapes(case, x, 1)
     check_rnn_shapes(case, x, 5)
+    check_both_outputs(case, (4, 8))
     for position in (9, 10, 11):
         case.need(not case.has_input(position), "operand-count", f"input {position}", "an auxiliary input", "omitted")
 
