@@ -441,7 +441,7 @@ def _one_hot_rule(case: Case) -> None:
     case.integers(case.input(1, "depth"))
     for position, role in ((2, "on_value"), (3, "off_value")):
         operand = case.input(position, role)
-        case.same_type(operand, out)
+        case.typed(operand, out.tensor.type)
         case.constant(operand)
     case.ranks(out, 1, 4, "RESHAPE")
     case.need(indices.rank == out.rank - 1, "operand-rank", out, f"of rank {out.rank}", f"of rank {indices.rank + 1}")

@@ -195,7 +195,7 @@ def _bidirectional_rnn_rule(case: Case) -> None:
 
 
 def check_both_outputs(case: Case, states: tuple[int, int]) -> None:
-    """One output where the ways are merged, else two: [as the input, as the input, units], as wide as the states at these positions."""
+    """One output where the ways are merged, else two: [as the input, as the input, units], as wide as these states."""
     widths = [case.input(position).shape[-1] for position in states]
     if case.options.merge_outputs:
         widths = [sum(widths)]
