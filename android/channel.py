@@ -69,7 +69,7 @@ class StreamChannel:
         self._sending = threading.Lock()
         self._turns = threading.Condition()
         self._received = 0  # id of the last reply that is here in full: tells the shim, should its worker die then
-        self._waiting: deque[int] = deque()  # ids of requests under way, in the order of their answers
+        self._waiting: deque[tuple[int, float]] = deque()  # requests under way in the order of their answers: id, seconds
 
     def request(self, kind: int, parts: Sequence[Buffer], deadline: float) -> Reply:
         """See `Channel.request`."""
@@ -77,7 +77,7 @@ class StreamChannel:
         end = time.monotonic() + deadline
         views = [view for view in (bytes_of(part, kind_name(kind)) for part in parts) if len(view)]
         try:
-            return self._receive(kind, self._send(kind, views, end), deadline)
+            return self._receive(kind, self._send(kind, views, end, deadline), deadline)
         except TimeoutError:
             self._end(f"{kind_name(kind)} was not answered in time")
             raise ShimTimeoutError(
@@ -106,7 +106,7 @@ class StreamChannel:
             self._broken = self._broken or why
             self._turns.notify_all()
 
-    def _send(self, kind: int, views: Sequence[memoryview], end: float) -> int:
+    def _send(self, kind: int, views: Sequence[memoryview], end: float, deadline: float) -> int:
         """Sends a request behind those that are being sent; its id. TimeoutError, EOFError, OSError."""
         if not self._sending.acquire(timeout=max(0.0, end - time.monotonic())):
             raise TimeoutError
@@ -115,7 +115,7 @@ class StreamChannel:
             number = self._id = self._id % _HIGHEST_ID + 1
             header = encode_header(kind, number, sum(map(len, views)), code=self._received)
             with self._turns:
-                self._waiting.append(number)
+                self._waiting.append((number, deadline))
             self.transport.send([memoryview(header), *views], end)
         finally:
             self._sending.release()
@@ -124,7 +124,10 @@ class StreamChannel:
     def _receive(self, kind: int, number: int, deadline: float) -> Reply:
         """The reply, once those before it are there, who have deadlines of their own. TimeoutError, EOFError, OSError."""
         with self._turns:
-            self._turns.wait_for(lambda: self._broken is not None or self._waiting[0] == number)
+            # Those ahead end within their own deadlines, so together within the sum; this one's counts from then.
+            ahead = sum(seconds for _, seconds in self._waiting)
+            if not self._turns.wait_for(lambda: self._broken is not None or self._waiting[0][0] == number, ahead):
+                raise TimeoutError
             self._check(kind)
         end = time.monotonic() + deadline
         raw = bytearray(HEADER_BYTES)
@@ -135,7 +138,7 @@ class StreamChannel:
         if header.length:
             self.transport.receive_into(payload, end)
         with self._turns:
-            self._received = self._waiting.popleft()
+            self._received, _ = self._waiting.popleft()
             self._turns.notify_all()
         return Reply(header.kind, header.status, header.code, payload)
 

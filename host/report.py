@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nnapi_toolkit.delegate.partition import Plan
+from nnapi_toolkit.delegate.rewrites.channels import BY_UNIT, FEW
 from nnapi_toolkit.divergence import CAUSES
 from nnapi_toolkit.failures import Failure
 from nnapi_toolkit.session import Session
@@ -50,6 +51,8 @@ def print_plan(plan: Plan, model: str, *, nodes: bool = False) -> None:
             f"partition{'s' if summary['softnn_partitions'] != 1 else ''}; "
             f"{summary['nodes'] - summary['delegated_nodes'] - summary['softnn_nodes']} are left to the CPU here"
         )
+    if note := many_operations(plan):
+        console.print(note)
     rows = plan.to_json(model)["nodes"]
     shown = rows if nodes else [row for row in rows if row["target"] != "nnapi"]
     if not shown:
@@ -66,6 +69,23 @@ def print_plan(plan: Plan, model: str, *, nodes: bool = False) -> None:
 def share(part: float, whole: float) -> str:
     """A percentage, 100% for nothing out of nothing."""
     return f"{100 * part / whole:.1f}%" if whole else "100%"
+
+
+def many_operations(plan: Plan) -> str:
+    """A word on nodes that became very many NNAPI operations, which drivers may compile slowly; "" where there are none."""
+    names = []
+    for verdict in (v for verdicts in plan.verdicts for v in verdicts):
+        if verdict.rewrite == BY_UNIT and verdict.partition is not None:
+            subgraph = plan.view.subgraphs[verdict.subgraph]
+            units = subgraph.tensors[subgraph.operators[verdict.index].inputs[1]].shape[0]
+            if units > FEW:
+                names.append(f"node {verdict.index} ({units:,} units)")
+    if not names:
+        return ""
+    return (
+        f"FULLY_CONNECTED {', '.join(names)}: a scale for each unit, so one operation for each, exact to the bit; "
+        "a phone's driver may be slow at that: --allow-inexact makes it one convolution, some results of which are a step off"
+    )
 
 
 def print_run(session: Session) -> None:

@@ -45,6 +45,11 @@ LSTM_ROLES = (
 # -- LSTM -----------------------------------------------------------------------------------------------------------
 
 
+def check_input_count(case: Case) -> None:
+    """A full LSTM, with layer normalisation or without."""
+    case.need(case.input_count in (20, 24), "operand-count", "the number of inputs", case.input_count, "20 or 24 (a full LSTM)")
+
+
 def check_lstm_operands(case: Case, name: str, rank: int) -> None:
     """The 20 or 24 inputs of a float LSTM, one step or a sequence."""
     x, out = case.input(0, "input"), case.output()
@@ -53,13 +58,7 @@ def check_lstm_operands(case: Case, name: str, rank: int) -> None:
     case.ranks(x, rank, rank, name)
     case.typed(x, TensorType.FLOAT32)
     case.typed(out, TensorType.FLOAT32)
-    case.need(
-        case.input_count in (20, 24),
-        "operand-count",
-        "the number of inputs",
-        case.input_count,
-        "20 or 24 (a full LSTM)",
-    )
+    check_input_count(case)
     for position in range(1, case.input_count):
         role = LSTM_ROLES[position]
         if position in (18, 19):

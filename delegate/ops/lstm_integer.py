@@ -15,7 +15,7 @@ from nnapi_toolkit.delegate.fixed_point import quantize_multiplier
 from nnapi_toolkit.delegate.nnapi import OperandCode
 from nnapi_toolkit.delegate.ops import lstm, tflite
 from nnapi_toolkit.delegate.ops.base import Case, Operand, OperatorRule
-from nnapi_toolkit.delegate.ops.recurrent import check_shape, check_shapes
+from nnapi_toolkit.delegate.ops.recurrent import check_shape, check_shapes, check_state
 from nnapi_toolkit.schema.enums import LSTMKernelType, TensorType
 from numpy.typing import NDArray
 
@@ -47,13 +47,7 @@ def check_quantized_lstm(case: Case, rank: int) -> None:
     case.typed(x, TensorType.INT8)
     case.typed(out, TensorType.INT8)
     case.scaled(x)
-    case.need(
-        case.input_count in (20, 24),
-        "operand-count",
-        "the number of inputs",
-        case.input_count,
-        "20 or 24 (a full LSTM)",
-    )
+    lstm.check_input_count(case)
     for position in range(1, case.input_count):
         if case.has_input(position) or position not in lstm.LSTM_OPTIONAL:
             _check_input(case, position)
@@ -72,10 +66,10 @@ def check_quantized_lstm(case: Case, rank: int) -> None:
 
 
 def _check_input(case: Case, position: int) -> None:
-    operand = case.input(position, lstm.LSTM_ROLES[position])
     if position in (18, 19):
-        _check_state(case, operand, TensorType.INT8 if position == 18 else TensorType.INT16)
+        _check_state(case, position)
         return
+    operand = case.input(position, lstm.LSTM_ROLES[position])
     wide = 2 if position in _WEIGHTS else 1
     case.ranks(operand, wide, wide, "QUANTIZED_LSTM")
     kind = TensorType.INT8 if position in _WEIGHTS else TensorType.INT16 if position in _VECTORS else TensorType.INT32
@@ -87,17 +81,10 @@ def _check_input(case: Case, position: int) -> None:
         case.need(zero_point == 0, "quantization", operand, f"of zero point {zero_point}", "symmetric")
 
 
-def _check_state(case: Case, state: Operand, kind: TensorType) -> None:
-    """A variable; a 16-bit one has a power of two for its scale."""
-    case.typed(state, kind)
-    case.known_shape(state)
-    case.need(
-        not state.is_constant,
-        "operand-value",
-        state,
-        "a constant",
-        "a variable tensor, whose new value the operator writes",
-    )
+def _check_state(case: Case, position: int) -> None:
+    """A variable; the 16-bit one, of the cell, has a power of two for its scale."""
+    kind = TensorType.INT8 if position == 18 else TensorType.INT16
+    state = check_state(case, position, lstm.LSTM_ROLES[position], kind)
     scale, zero_point = case.scaled(state)
     if kind == TensorType.INT16:
         fits, found = (

@@ -57,10 +57,10 @@ def optional_weight(builder: ProgramBuilder, case: Case, position: int, rank: in
     return weight(builder, case.input(position))
 
 
-def check_state(case: Case, position: int, role: str) -> Operand:
-    """A variable tensor of float32."""
+def check_state(case: Case, position: int, role: str, kind: TensorType = TensorType.FLOAT32) -> Operand:
+    """A variable tensor of that type."""
     state = case.input(position, role)
-    case.typed(state, TensorType.FLOAT32)
+    case.typed(state, kind)
     case.known_shape(state)
     case.need(
         not state.is_constant,

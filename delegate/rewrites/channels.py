@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 #: Above so many units, the convolution goes first where it is allowed.
 FEW = 64
+BY_UNIT = "fully-connected-by-unit"
 _AS_CONVOLUTION = "fully-connected-as-convolution"
 
 
@@ -141,7 +142,7 @@ def _lower_convolution(builder: ProgramBuilder, case: Case) -> None:
 
 REWRITES = (
     Rewrite(
-        "fully-connected-by-unit",
+        BY_UNIT,
         ("FULLY_CONNECTED",),
         "FULLY_CONNECTED with per-channel weights as one for each unit, and CONCATENATION",
         True,

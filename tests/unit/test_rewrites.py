@@ -3,6 +3,8 @@ LiteRT's in `tests/differential/test_lowering.py`."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,6 +23,7 @@ from nnapi_toolkit.delegate.rewrites.folding import freeze_shapes
 from nnapi_toolkit.delegate.rewrites.per_channel import exact_scale
 from nnapi_toolkit.delegate.rewrites.tables import windows_of
 from nnapi_toolkit.delegate.target import Target
+from nnapi_toolkit.report import many_operations
 
 from tests.conftest import model_path
 from tests.modelbuilder import ModelBuilder
@@ -257,3 +260,13 @@ def test_windows_of_means_are_few() -> None:
     """One output step for some thousand sums: the table of 3,136 elements' means shrinks by three orders of magnitude."""
     sums = np.arange(3136 * 255 + 1)
     assert len(windows_of(np.clip(sums // 3000, 0, 255))[1]) < 800
+
+
+def test_the_report_names_what_became_very_many_operations() -> None:
+    case = "FULLY_CONNECTED-int8-per-channel"
+    few = make_plan(node_of(case).graph, Target(4), PlanOptions())
+    assert few.partitions and many_operations(few) == ""
+    wide = Graph.open(Path(__file__).parents[2] / "examples" / "efficientnet_lite0_int8.tflite")
+    note = many_operations(make_plan(wide, Target(4), PlanOptions()))
+    assert "node 59 (1,000 units)" in note and "--allow-inexact" in note
+    assert many_operations(make_plan(wide, Target(4), PlanOptions(rewrites=ALL))) == ""
