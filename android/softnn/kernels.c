@@ -23,19 +23,23 @@ uint32_t snn_packing_tag(const SnnKernels *kernels) {
   return quantized | kernels->f_columns << 16 | kernels->dw_vectors << 25;
 }
 
+/* Of blocks of this height: each costs weights as well as rows. */
+static uint64_t blocks_cost(uint32_t rows, uint32_t height) { return (uint64_t)((rows + height - 1) / height) * (2 * height + 3); }
+
 uint32_t snn_block_height(uint32_t rows, uint32_t heights) {
   uint32_t best = 1;
   uint64_t least = UINT64_MAX;
   for (uint32_t height = 1; height <= rows && height < 32; height++) {
-    if (!(heights >> height & 1)) continue;
-    uint64_t blocks = (rows + height - 1) / height, cost = blocks * (2 * height + 3); /* a block costs weights as well as rows */
-    if (cost <= least) {
+    uint64_t cost = blocks_cost(rows, height);
+    if ((heights >> height & 1) && cost <= least) {
       best = height;
       least = cost;
     }
   }
   return best;
 }
+
+uint64_t snn_block_cost(uint32_t rows, uint32_t heights) { return blocks_cost(rows, snn_block_height(rows, heights)); }
 
 static bool packed_bytes(size_t n, size_t k, size_t columns, size_t unit, size_t element, size_t *weights, size_t *all) {
   size_t padded_n = panels(n, columns) * columns, padded_k = snn_align(k, unit);

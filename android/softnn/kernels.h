@@ -128,6 +128,7 @@ typedef struct {
   uint32_t q_rows, q_columns, q_unit, q_element; /* tile height, panel width, depth unit, bytes of a converted input element */
   bool q_signed;                           /* with q_element 1: converted bytes are signed; else unsigned */
   uint32_t f_rows, f_columns;
+  uint32_t q_heights, f_heights;           /* of blocks of rows, a bit each */
   uint32_t dw_block, dw_vectors, dw_group, dw_element; /* channels at a time, in so many vectors; taps at a time; bytes of a weight */
   uint32_t dw_narrow[2];                   /* narrower blocks (then several pixels at a time); 0 where there are none */
   /* All taps of the positions p, p + 1, ... (numbered through lines and images) as rows. */
@@ -197,6 +198,8 @@ SnnQDepthwise snn_qdepthwise_at(const SnnKernels *kernels, const void *memory, s
                                 SnnStored input_form, const SnnRequant *requant);
 /* The height, out of a set of bits that has 1, whose blocks cover `rows` with the least work. */
 uint32_t snn_block_height(uint32_t rows, uint32_t heights);
+/* What those blocks cost for each panel of weights, in a measure of its own. */
+uint64_t snn_block_cost(uint32_t rows, uint32_t heights);
 /* Tells packed forms apart (for snn_packed). */
 uint32_t snn_packing_tag(const SnnKernels *kernels);
 /* Columns [first, first + count) of a product; `first` must be a multiple of the panel width. */

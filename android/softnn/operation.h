@@ -126,8 +126,9 @@ void *snn_packed(SnnNode *node, uint32_t tag, size_t bytes, bool *fresh);
 void snn_constant_packed(const SnnNode *node, const void *from, size_t bytes);
 
 /* --- execute --- */
-/* Runs fn(arg, begin, end) over [0, count) in slices of `grain` at least (the last may be smaller), on several threads where the
- * settings allow it. Slices must not write to the same place; which thread takes which slice must not change the result. */
+/* Runs fn(arg, begin, end) over [0, count) in slices of `grain` at least, on several threads where the settings allow it. Slices must not
+ * write to the same place; which thread takes which slice must not change the result. Each thread begins with a share of the slices in order:
+ * operations that go through an image in the same order find its parts in their caches. */
 void snn_parallel(SnnNode *node, size_t count, size_t grain, void (*fn)(void *arg, size_t begin, size_t end), void *arg);
 /* The same for slices that need room of their own: `worker` is below snn_workers (1 without threads), which prepare asks for when it
  * sizes the scratch. Two slices at the same time have different workers. */

@@ -1,5 +1,8 @@
 /* The pool of threads behind snn_parallel.
  *
+ * Each thread has a share of a job's slices, in order; who is through helps the others. That is for the caches: what a thread wrote in one
+ * operation it reads in the next, mostly.
+ *
  * One job at a time: an execution that finds the pool busy computes alone. The caller works too; workers join a job while its gate is
  * open, and the caller waits only for those that did, so a worker that is slow to wake costs nothing. Waking takes longer than many
  * operations: while an execution is under way, workers look for its next job about a millisecond long before they sleep by futex.
@@ -23,6 +26,14 @@ typedef struct {
   uint32_t cores; /* that the compilation asks for on whose behalf it was started; 0: any */
 } Worker;
 
+/* The slices of a job that are meant for one thread. It takes them from the front; others, once they are through with their own, from
+ * the back. */
+typedef struct {
+  _Alignas(128) atomic_size_t left; /* cache lines of its own */
+  atomic_size_t past;
+  size_t first; /* the owner's alone */
+} Share;
+
 static struct {
   SnnLock lock;      /* guards the workers' coming and going */
   uint32_t holders, count_of_workers;
@@ -36,18 +47,42 @@ static struct {
   /* the job; written while the gate is closed and nobody is inside */
   SnnSliceFunction fn;
   void *arg;
-  size_t count, slice, slices;
+  size_t count, slices;
   uint32_t workers_wanted;
-  atomic_size_t next; /* slice */
+  Share shares[MAX_WORKERS + 1];
 } pool;
 
+/* Whoever gets one slice of a share has a claim to it; which one is said by the end it is taken from. */
+static bool claim(Share *share) {
+  size_t left = atomic_load_explicit(&share->left, memory_order_relaxed);
+  while (left > 0) {
+    if (atomic_compare_exchange_weak_explicit(&share->left, &left, left - 1, memory_order_relaxed, memory_order_relaxed)) return true;
+  }
+  return false;
+}
+
+static size_t begin_of(size_t slice) { return (size_t)((uint64_t)pool.count * slice / pool.slices); }
+
+static void run_slice(uint32_t worker, size_t slice) { pool.fn(pool.arg, worker, begin_of(slice), begin_of(slice + 1)); }
+
 static void work(uint32_t worker) {
-  size_t slice = pool.slice, count = pool.count;
-  for (;;) {
-    size_t index = atomic_fetch_add_explicit(&pool.next, 1, memory_order_relaxed);
-    if (index >= pool.slices) return;
-    size_t begin = index * slice;
-    pool.fn(pool.arg, worker, begin, count - begin < slice ? count : begin + slice);
+  Share *own = &pool.shares[worker];
+  while (claim(own)) run_slice(worker, own->first++);
+  for (uint32_t i = 1; i < pool.workers_wanted; i++) {
+    Share *other = &pool.shares[(worker + i) % pool.workers_wanted];
+    while (claim(other)) run_slice(worker, atomic_fetch_sub_explicit(&other->past, 1, memory_order_relaxed) - 1);
+  }
+}
+
+/* The slices, evenly and in order: the same lines of one image after the other fall to the same thread, in whose cache they are. */
+static void share_out(void) {
+  size_t first = 0;
+  for (uint32_t i = 0; i < pool.workers_wanted; i++) {
+    size_t left = (pool.slices - first) / (pool.workers_wanted - i);
+    pool.shares[i].first = first;
+    first += left;
+    atomic_store_explicit(&pool.shares[i].past, first, memory_order_relaxed);
+    atomic_store_explicit(&pool.shares[i].left, left, memory_order_relaxed);
   }
 }
 
@@ -168,10 +203,10 @@ void snn_threads_end(uint32_t threads, const SnnPlace *place) {
   if (place->bytes > 0) syscall(SYS_sched_setaffinity, 0, (size_t)place->bytes, place->before);
 }
 
-/* Four slices a thread even out unequal speed. */
-static size_t slice_of(size_t count, size_t grain, size_t threads) {
-  size_t slice = count / (threads * 4);
-  return slice < grain ? grain : slice;
+/* Four slices a thread even out unequal speed; fewer where they would be too small, but as many for each thread. */
+static size_t slices_of(size_t count, size_t grain, size_t threads) {
+  size_t most = count / grain;
+  return most >= 4 * threads ? 4 * threads : most >= threads ? most / threads * threads : most;
 }
 
 uint32_t snn_workers(const SnnNode *node) { return node->context->instance->shared->threads; }
@@ -181,17 +216,18 @@ void snn_parallel_by_worker(SnnNode *node, size_t count, size_t grain, SnnSliceF
   if (count == 0) return;
   if (grain == 0) grain = 1;
   unsigned idle = 0;
-  if (threads < 2 || count <= grain || !atomic_compare_exchange_strong(&pool.busy, &idle, 1)) {
+  if (threads > MAX_WORKERS + 1) threads = MAX_WORKERS + 1;
+  size_t slices = slices_of(count, grain, threads);
+  if (threads < 2 || slices < 2 || !atomic_compare_exchange_strong(&pool.busy, &idle, 1)) {
     fn(arg, 0, 0, count);
     return;
   }
   pool.fn = fn;
   pool.arg = arg;
   pool.count = count;
-  pool.slice = slice_of(count, grain, threads);
-  pool.slices = (count - 1) / pool.slice + 1;
+  pool.slices = slices;
   pool.workers_wanted = threads;
-  atomic_store_explicit(&pool.next, 0, memory_order_relaxed);
+  share_out();
   atomic_store_explicit(&pool.gate, OPEN, memory_order_release);
   next_round();
   work(0);

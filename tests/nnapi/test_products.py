@@ -313,13 +313,16 @@ def test_factors_above_one(kernels: Nnapi) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_threads_change_nothing(api: Nnapi, dtype: str) -> None:
-    """Layers large enough to be shared: by positions, by output channels, by lines."""
+    """Layers large enough to be shared: by blocks of positions, by positions, by output channels, by lines."""
     generator = np.random.default_rng(7)
     x = stored(generator, dtype, (1, 37, 41, 48))
     few = stored(generator, dtype, (1, 3, 3, 700))
+    middling = stored(generator, dtype, (1, 7, 7, 160))
     layers: list[tuple[int, Value, tuple[int, ...], int, tuple[int, ...], list[int | bool]]] = [
         (CONV_2D, x, (90, 3, 3, 48), 0, (1, 37, 41, 90), [SAME, 1, 1, 0]),
         (CONV_2D, few, (1000, 1, 1, 700), 0, (1, 3, 3, 1000), [SAME, 1, 1, 0]),
+        (CONV_2D, middling, (961, 1, 1, 160), 0, (1, 7, 7, 961), [SAME, 1, 1, 0]),
+        (CONV_2D, middling, (97, 3, 3, 160), 0, (1, 7, 7, 97), [SAME, 1, 1, 0]),
         (DEPTHWISE_CONV_2D, x, (1, 5, 5, 48), 3, (1, 37, 41, 48), [SAME, 1, 1, 1, 0]),
     ]
     if dtype != "per_channel":
@@ -331,8 +334,9 @@ def test_threads_change_nothing(api: Nnapi, dtype: str) -> None:
         if dtype == "uint8":  # in the middle, so that the sums do not all saturate
             source.zero_point = w.zero_point = 128
         results = []
-        for threads in (1, 3):
+        for threads in (1, 2, 3, 7):
             assert api.configure(feature_level=8, threads=threads) == 0
             results.append(product(api, code, [source, w, b, *scalars], y))
         assert len(np.unique(results[0])) > 20
-        np.testing.assert_array_equal(*results)
+        for result in results[1:]:
+            np.testing.assert_array_equal(results[0], result)

@@ -267,15 +267,16 @@ static int prepare_transposed(SnnNode *node) {
 
 /* --- execute --- */
 
-/* One phase. It is cut into parts of `part` positions, and of `part_columns` output channels where there are few positions. */
+/* One phase, cut into parts of positions, or of output channels where there are few positions. */
 typedef struct {
   const Conv *conv;
   Phase phase;
   const char *in;
   char *out, *tiles;
   const char *packed;
-  size_t count, part;
-  uint32_t part_columns;
+  size_t count;
+  size_t unit, units, parts; /* positions or output channels that stay together; how many of these; parts */
+  bool by_columns;
 } Job;
 
 /* One part with its working memory. */
@@ -383,37 +384,57 @@ static void run_parts(void *arg, uint32_t worker, size_t begin, size_t end) {
   size_t sums = snn_align(conv->tile_rows * sizeof(int32_t), 64);
   for (size_t i = begin; i < end; i++) {
     Part part = {job, tile, converted, (int32_t *)(void *)(converted + conv->converted_bytes - sums), 0, conv->group_out};
-    size_t first = i * job->part, past = first + job->part;
-    if (job->part_columns < conv->group_out) {
-      part.first = (uint32_t)i * job->part_columns;
-      part.columns = conv->group_out - part.first < job->part_columns ? conv->group_out - part.first : job->part_columns;
+    size_t all = job->by_columns ? conv->group_out : job->count;
+    size_t first = job->units * i / job->parts * job->unit, past = job->units * (i + 1) / job->parts * job->unit;
+    if (past > all) past = all;
+    if (job->by_columns) {
+      part.first = (uint32_t)first;
+      part.columns = (uint32_t)(past - first);
       first = 0, past = job->count;
     }
-    run_positions(&part, first, past < job->count ? past : job->count);
+    run_positions(&part, first, past);
   }
 }
 
-/* Cuts a phase into parts, several for each thread so that a slow one holds nobody up, but none too small to be worth it, nor less than a tile
- * (each reads all weights). With few positions the output channels are shared instead. */
-static size_t cut(const Conv *conv, Job *job) {
+static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
+/* Cuts a phase into parts, as many for each thread, several so that a slow one holds nobody up, but none too small to be worth it, nor less than
+ * a tile (each reads all weights): by blocks of positions, or by positions where blocks do not come out even, or by panels of output channels
+ * where there are few positions. */
+static void cut(const Conv *conv, Job *job) {
   enum { FOR_EACH = 4, WORTH = 1 << 19, FLOAT_WORTH = 1 << 18 }; /* parts; multiplications */
-  size_t height = conv->quantized ? conv->kernels->q_rows : conv->kernels->f_rows;
-  size_t width = conv->quantized ? conv->kernels->q_columns : conv->kernels->f_columns;
+  const SnnKernels *kernels = conv->kernels;
+  uint32_t height = conv->quantized ? kernels->q_rows : kernels->f_rows, heights = conv->quantized ? kernels->q_heights : kernels->f_heights;
+  size_t width = conv->quantized ? kernels->q_columns : kernels->f_columns;
   uint64_t work = (uint64_t)job->count * job->phase.depth * conv->out.channels, worth = work / (conv->quantized ? WORTH : FLOAT_WORTH) + 1;
-  size_t threads = worth < conv->threads ? (size_t)worth : conv->threads, many = threads * FOR_EACH;
-  size_t tiles = (job->count + conv->tile_rows - 1) / conv->tile_rows, parts = threads;
-  if (many > worth) many = (size_t)worth;
-  if (many > tiles) many = tiles;
-  if (parts < many) parts = many;
-  job->part_columns = conv->group_out;
-  job->part = job->count;
-  if (threads < 2) return 1;
-  if (job->count >= parts * height) {
-    job->part = snn_align((job->count + parts - 1) / parts, height);
-    return (job->count + job->part - 1) / job->part;
+  size_t threads = worth < conv->threads ? (size_t)worth : conv->threads, each = FOR_EACH;
+  size_t blocks = ceil_div(job->count, height), panels = ceil_div(conv->group_out, width);
+  job->by_columns = false;
+  job->unit = height;
+  job->units = blocks;
+  job->parts = 1;
+  if (threads < 2) return;
+  if (worth / threads < each) each = (size_t)worth / threads;
+  if (blocks < 16 * threads) {
+    /* The slowest thread's blocks of each way. */
+    uint64_t by_blocks = ceil_div(blocks, threads) * snn_block_cost(height, heights) * panels;
+    uint64_t evenly = snn_block_cost((uint32_t)ceil_div(job->count, threads), heights) * panels;
+    uint64_t by_panels = snn_block_cost((uint32_t)job->count, heights) * ceil_div(panels, threads);
+    if (evenly < by_blocks) {
+      by_blocks = evenly;
+      job->unit = 1;
+      job->units = job->count;
+      each = 1;
+    }
+    if (by_panels + by_panels / 16 < by_blocks) { /* all of the input is read by all: only for a gain */
+      job->by_columns = true;
+      job->unit = width;
+      job->units = panels;
+    }
   }
-  job->part_columns = (uint32_t)snn_align((conv->group_out + threads - 1) / threads, width);
-  return (conv->group_out + job->part_columns - 1) / job->part_columns;
+  size_t most = job->by_columns ? panels : job->unit == 1 ? job->count : job->count / conv->tile_rows;
+  each = least(each, most / threads);
+  job->parts = least(threads * (each > 0 ? each : 1), job->units);
 }
 
 static int execute(SnnNode *node) {
@@ -434,7 +455,9 @@ static int execute(SnnNode *node) {
     job.phase = phase_of(conv, i);
     job.packed = packed + (size_t)i * conv->groups * conv->packed_step;
     job.count = (size_t)conv->out.batch * job.phase.y.steps.count * job.phase.x.steps.count;
-    if (job.count > 0) snn_parallel_by_worker(node, cut(conv, &job), 1, run_parts, &job);
+    if (job.count == 0) continue;
+    cut(conv, &job);
+    snn_parallel_by_worker(node, job.parts, 1, run_parts, &job);
   }
   if (conv->window.nchw) snn_nhwc_to_nchw(node->out[0]->data, job.out, &conv->out, conv->element);
   return SNN_OK;

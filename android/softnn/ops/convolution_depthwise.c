@@ -22,7 +22,7 @@ typedef struct {
   size_t taps, listed;  /* filter height * width; the same padded for the kernels */
   const void *packed;   /* quantised; NULL while the weights are not constant */
   size_t nhwc_in, nhwc_out, repeated, packed_at, zeros, pointers; /* in the scratch memory */
-  uint32_t threads;
+  size_t list;          /* bytes of each thread's list of taps, in cache lines of its own */
   size_t line;          /* bytes of one line of the input, with as many channels as the output */
 } Depthwise;
 
@@ -52,8 +52,8 @@ static int plan_scratch(SnnNode *node, Depthwise *dw, size_t packed_bytes) {
   dw->zeros = at;
   at += snn_align(dw->line, 64);
   dw->pointers = at;
-  dw->threads = snn_workers(node);
-  snn_scratch(node, at + dw->threads * dw->listed * sizeof(char *));
+  dw->list = snn_align(dw->listed * sizeof(char *), 64);
+  snn_scratch(node, at + snn_workers(node) * dw->list);
   return SNN_OK;
 }
 
@@ -127,8 +127,7 @@ typedef struct {
   const char *in; /* one image, with as many channels as the output */
   char *out;      /* one image */
   const char *zeros;
-  const char **taps;      /* a list for each part */
-  size_t part;            /* lines */
+  char *taps;             /* a list for each thread */
   const float *weights, *bias;
   SnnQDepthwise packed;
 } Job;
@@ -154,8 +153,10 @@ static void run_pixels(const Job *job, const char **taps, size_t line, size_t co
   else dw->kernels->f_depthwise[dw->float_kernel](job->weights, job->bias, dw->lo, dw->hi, &run);
 }
 
-static void run_lines(const Job *job, const char **taps, size_t begin, size_t end) {
+static void run_lines(void *arg, uint32_t worker, size_t begin, size_t end) {
+  const Job *job = arg;
   const Depthwise *dw = job->dw;
+  const char **taps = (const char **)(void *)(job->taps + worker * dw->list);
   const SnnAxis *x = &dw->window.x;
   /* Columns whose taps all lie inside are one run; those at the edges go one by one. */
   int64_t reach = (int64_t)(x->filter - 1) * x->dilation, last = x->in - 1 - reach + x->before;
@@ -166,15 +167,6 @@ static void run_lines(const Job *job, const char **taps, size_t begin, size_t en
     for (size_t column = 0; column < inner; column++) run_pixels(job, taps, line, column, 1);
     if (outer > inner) run_pixels(job, taps, line, inner, (uint32_t)(outer - inner));
     for (size_t column = outer; column < width; column++) run_pixels(job, taps, line, column, 1);
-  }
-}
-
-/* Parts [begin, end). */
-static void run_parts(void *arg, size_t begin, size_t end) {
-  const Job *job = arg;
-  for (size_t i = begin; i < end; i++) {
-    size_t first = i * job->part, past = first + job->part;
-    run_lines(job, job->taps + i * job->dw->listed, first, past < job->dw->out.height ? past : job->dw->out.height);
   }
 }
 
@@ -201,7 +193,7 @@ int snn_depthwise_execute(SnnNode *node) {
     out = scratch + dw->nhwc_out;
   }
   memset(scratch + dw->zeros, dw->quantized ? (uint8_t)dw->in_form.zero_point : 0, dw->line);
-  Job job = {.dw = dw, .zeros = scratch + dw->zeros, .taps = (const char **)(void *)(scratch + dw->pointers),
+  Job job = {.dw = dw, .zeros = scratch + dw->zeros, .taps = scratch + dw->pointers,
              .weights = node->in[CONV_FILTER]->data, .bias = node->in[CONV_BIAS]->data};
   if (dw->quantized) {
     if (dw->packed == NULL) pack(dw, node, scratch + dw->packed_at);
@@ -210,10 +202,8 @@ int snn_depthwise_execute(SnnNode *node) {
   }
   size_t in_image = (size_t)dw->window.in.height * dw->window.in.width * dw->window.in.channels;
   size_t out_image = (size_t)dw->out.height * dw->out.width * dw->out.channels, times = dw->out.channels / dw->window.in.channels;
-  enum { WORTH = 1 << 17 }; /* multiplications that are worth a thread */
-  uint64_t work = (uint64_t)out_image * dw->taps;
-  size_t threads = work / WORTH < dw->threads ? (size_t)(work / WORTH) + 1 : dw->threads;
-  job.part = (dw->out.height + threads - 1) / threads;
+  enum { WORTH = 1 << 17 }; /* multiplications that are worth a slice */
+  size_t grain = (size_t)(WORTH / ((uint64_t)dw->out.width * dw->out.channels * dw->taps + 1)) + 1;
   for (uint32_t b = 0; b < dw->out.batch; b++) {
     job.in = in + b * in_image * dw->element;
     job.out = out + b * out_image * dw->element;
@@ -221,7 +211,7 @@ int snn_depthwise_execute(SnnNode *node) {
       repeat_channels(scratch + dw->repeated, job.in, in_image, times, dw->element);
       job.in = scratch + dw->repeated;
     }
-    snn_parallel(node, (dw->out.height + job.part - 1) / job.part, 1, run_parts, &job);
+    snn_parallel_by_worker(node, dw->out.height, grain, run_lines, &job);
   }
   if (dw->window.nchw) snn_nhwc_to_nchw(node->out[0]->data, out, &dw->out, dw->element);
   return SNN_OK;

@@ -123,7 +123,6 @@ typedef struct {
   SnnFMatrix float_whole;
   SnnTile tile; /* of all units; quantised: int32 products */
   uint8_t *out;
-  uint32_t part; /* units */
 } Job;
 
 /* round-half-away(sum * scale) + zero point, clamped. */
@@ -153,23 +152,22 @@ static void run_float(const Job *job, uint32_t first, uint32_t count) {
   job->fc->kernels->f_multiply[job->fc->float_kernel](&matrix, &tile);
 }
 
-static void run_parts(void *arg, size_t begin, size_t end) {
+static uint32_t panel_width(const FullyConnected *fc) { return fc->quantized ? fc->kernels->q_columns : fc->kernels->f_columns; }
+
+static void run_panels(void *arg, size_t begin, size_t end) {
   const Job *job = arg;
-  for (size_t i = begin; i < end; i++) {
-    uint32_t first = (uint32_t)i * job->part, left = job->fc->units - first, count = left < job->part ? left : job->part;
-    if (job->fc->quantized) run_quantized(job, first, count);
-    else run_float(job, first, count);
-  }
+  size_t width = panel_width(job->fc), first = begin * width, past = end * width, units = job->fc->units;
+  uint32_t count = (uint32_t)((past < units ? past : units) - first);
+  if (job->fc->quantized) run_quantized(job, (uint32_t)first, count);
+  else run_float(job, (uint32_t)first, count);
 }
 
 static void share_units(SnnNode *node, Job *job) {
-  enum { WORTH = 1 << 18 }; /* multiplications that are worth a thread */
+  enum { WORTH = 1 << 18 }; /* multiplications that are worth a slice */
   const FullyConnected *fc = job->fc;
-  uint32_t width = fc->quantized ? fc->kernels->q_columns : fc->kernels->f_columns, threads = snn_workers(node);
-  uint64_t work = (uint64_t)job->tile.rows * fc->units * fc->depth;
-  size_t parts = work / WORTH < threads ? (size_t)(work / WORTH) + 1 : threads;
-  job->part = (uint32_t)snn_align((fc->units + parts - 1) / parts, width);
-  snn_parallel(node, (fc->units + job->part - 1) / job->part, 1, run_parts, job);
+  uint32_t width = panel_width(fc);
+  uint64_t panel = (uint64_t)job->tile.rows * width * fc->depth;
+  snn_parallel(node, ((size_t)fc->units + width - 1) / width, (size_t)(WORTH / (panel + 1)) + 1, run_panels, job);
 }
 
 static void execute_quantized(SnnNode *node, const FullyConnected *fc, const void *packed) {
