@@ -240,6 +240,17 @@ def build_library(compiler: str, folder: Path) -> Path:
     return library
 
 
+def build_program(compiler: str, name: str, sanitizer: str, source: Path) -> Path:
+    """`source` and software NNAPI in one program, with a sanitizer that a library cannot have alone."""
+    flags = [*(flag for flag in FLAGS if "FUZZING" not in flag), sanitizer, f"-I{ROOT / 'android' / 'include'}"]
+    folder = cache_folder() / name
+    objects = compile_all(compiler, folder, flags, [source])
+    program = folder / source.stem
+    link = [compiler, sanitizer, *map(str, objects), "-o", str(program), "-lm", "-lpthread"]
+    subprocess.run(link, check=True, timeout=_BUILD_SECONDS)
+    return program
+
+
 def preload(compiler: str) -> str:
     """The shared runtime of the address sanitizer."""
     asked = [compiler, "-print-file-name=libclang_rt.asan-x86_64.so"]
