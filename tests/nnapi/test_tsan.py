@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 from nnapi_toolkit.delegate.nnapi import OPERATIONS
+
 from tests.fuzz import softnn
 
 ROOT = Path(__file__).resolve().parents[2]
