@@ -65,7 +65,7 @@ _SHORT = ("boxes", "control_flow", "detection", "lsh", "postprocessing", "random
 #: Tables of kernels, of which a machine uses one: those that newer x86-64 processors leave alone, and what all have.
 _OTHER_PROCESSORS = ("kernels_avx2", "kernels_avxvnni", "kernels_baseline")
 #: Operations that few models have.
-_RARE = (*_SHORT, "comparison", "lstm", "matmul", "normalization", "quantized_lstm", "recurrent", "space", "transpose", "unary")
+_RARE = (*_SHORT, "lstm", "matmul", "normalization", "quantized_lstm", "recurrent", "space", "transpose")
 
 #: Called with (steps done, steps in all, what is being done).
 Progress = Callable[[int, int, str], None]
@@ -243,7 +243,7 @@ class _Builder:
                 return shim, ("-pie", "-ldl")
             return [*shim, bionic.START, bionic.RUNTIME], ("-pie", f"-Wl,-dynamic-linker,{self.target.linker}")
         if name == SHIM and self.target.static:
-            return shim + softnn, ("-lm", "-lpthread", "-static")
+            return softnn + shim, ("-lm", "-lpthread", "-static")
         if name == SHIM:
             return shim, ("-ldl",)
         if name == SHIM_LIBRARY:
@@ -257,20 +257,26 @@ class _Builder:
 
 
 def _place(source: str) -> tuple[int, str]:
-    """Where code lies in the library: what few models use, and the tables for older processors, at its end.
+    """Where code lies in the library: the tables for older processors and what few models use at its beginning.
 
-    The system maps a file's pages by the dozen, so code between is resident though nobody calls it.
+    The system maps a file's pages by the dozen, so code between is resident though nobody calls it; behind it comes the C library.
     """
     folder, _, name = source.removesuffix(".c").rpartition("/")
     if folder == "softnn":
-        return 3 if name in _OTHER_PROCESSORS else 0, source
-    return 2 if name in _RARE else 1, source
+        return 0 if name in _OTHER_PROCESSORS else 3, source
+    return 1 if name in _RARE else 2, source
+
+
+#: This package's modules that say how sources become binaries.
+_RECIPE = ("build.py", "toolchain.py", "bionic.py")
 
 
 def source_hash(tree: SourceTree, variant: Variant, version: str | None = None) -> str:
-    """SHA-256 (hex) over all sources, the flags of every target, and the compiler's version (None: the ziglang wheel's)."""
+    """SHA-256 (hex) over all sources, how they are built, and the compiler's version (None: the ziglang wheel's)."""
     digest = hashlib.sha256(tree.hash.encode())
-    flags = (*COMMON_COMPILE_FLAGS, *COMMON_LINK_FLAGS, *variant.compile_flags, *variant.link_flags)
+    for module in _RECIPE:
+        digest.update(Path(__file__).with_name(module).read_bytes())
+    flags = (*variant.compile_flags, *variant.link_flags)
     digest.update("\0".join((version or compiler_version(), *flags)).encode())
     return digest.hexdigest()
 

@@ -102,6 +102,12 @@ def host_target() -> Target:
     return Target("host", f"{machine}-linux-gnu.{GLIBC}", host=True)
 
 
+def _static(name: str, triple: str) -> Target:
+    """A program without a dynamic linker, software NNAPI inside."""
+    flags = ("-DNTK_STATIC_LIBRARY", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables")
+    return Target(name, triple, flags, static=True)
+
+
 def _android(abi: str, triple: str, linker: str, *machine_flags: str) -> Target:
     """One Android ABI, with the processor that the ABI promises."""
     return Target(
@@ -121,9 +127,9 @@ def targets() -> dict[str, Target]:
     with contextlib.suppress(BuildError):
         found.append(host_target())
     found += [
-        Target("x86_64-linux", "x86_64-linux-musl", ("-DNTK_STATIC_LIBRARY",), static=True),
-        Target("aarch64-linux", "aarch64-linux-musl", ("-DNTK_STATIC_LIBRARY",), static=True),
-        Target("arm-linux", "arm-linux-musleabihf", ("-DNTK_STATIC_LIBRARY",), static=True),
+        _static("x86_64-linux", "x86_64-linux-musl"),
+        _static("aarch64-linux", "aarch64-linux-musl"),
+        _static("arm-linux", "arm-linux-musleabihf"),
         _android("arm64-v8a", "aarch64-linux-android", "/system/bin/linker64"),
         # Floats in VFP registers, passed in integer registers, as Android's libraries take them. Not with NEON, which the ABI
         # does not promise, and which takes tiny numbers for 0.
