@@ -16,7 +16,6 @@ bool snn_grow(void **array, uint32_t *capacity, uint32_t needed, size_t size) {
   if (wanted > UINT32_MAX || wanted > SIZE_MAX / size) return false;
   void *grown = realloc(*array, (size_t)wanted * size);
   if (grown == NULL) return false;
-  memset((char *)grown + *capacity * size, 0, ((size_t)wanted - *capacity) * size);
   *array = grown;
   *capacity = (uint32_t)wanted;
   return true;
@@ -42,6 +41,52 @@ void snn_release(SnnBuffer *buffer) {
   free(buffer->data);
   buffer->data = NULL;
   buffer->capacity = 0;
+}
+
+struct SnnChunk {
+  _Alignas(16) struct SnnChunk *older;
+  size_t bytes;
+};
+
+static bool add_chunk(SnnSlab *slab, size_t bytes) {
+  enum { LEAST = 1 << 12, MOST = 1 << 16 };
+  size_t wanted = bytes + sizeof(struct SnnChunk);
+#ifndef SNN_BLOCKS_APART
+  size_t usual = slab->newest == NULL ? LEAST : 2 * slab->newest->bytes;
+  if (usual > MOST) usual = MOST;
+  if (wanted < usual) wanted = usual;
+#endif
+  struct SnnChunk *chunk = malloc(wanted);
+  if (chunk == NULL) return false;
+  *chunk = (struct SnnChunk){slab->newest, wanted};
+  slab->newest = chunk;
+  slab->next = (uint8_t *)(chunk + 1);
+  slab->left = wanted - sizeof(*chunk);
+  return true;
+}
+
+void *snn_slab_take(SnnSlab *slab, size_t bytes, size_t alignment) {
+  if (bytes > PTRDIFF_MAX - SNN_ALIGNMENT - sizeof(struct SnnChunk)) return NULL;
+  size_t gap = (0 - (uintptr_t)slab->next) & (alignment - 1);
+#ifdef SNN_BLOCKS_APART
+  slab->left = 0;
+#endif
+  if (slab->next == NULL || slab->left < gap || slab->left - gap < bytes) {
+    if (!add_chunk(slab, bytes + (alignment > _Alignof(struct SnnChunk) ? alignment - 1 : 0))) return NULL;
+    gap = (0 - (uintptr_t)slab->next) & (alignment - 1);
+  }
+  uint8_t *block = slab->next + gap;
+  slab->next = block + bytes;
+  slab->left -= gap + bytes;
+  return block;
+}
+
+void snn_slab_free(SnnSlab *slab) {
+  for (struct SnnChunk *older, *chunk = slab->newest; chunk != NULL; chunk = older) {
+    older = chunk->older;
+    free(chunk);
+  }
+  *slab = (SnnSlab){0};
 }
 
 size_t snn_align(size_t bytes) {

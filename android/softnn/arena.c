@@ -15,22 +15,26 @@ typedef struct {
   size_t *result;
 } Block;
 
-/* Places of values in the order of operands, of workspaces in the order of steps. */
+/* Places of values in the order of slots, of workspaces in the order of steps. */
 static void find_lifetimes(SnnInstance *instance) {
   const ANeuralNetworksModel *model = instance->model;
-  for (uint32_t i = 0; i < model->n_operands; i++) {
+  for (uint32_t i = 0; i < model->n_slots; i++) {
     instance->slots[i].first = instance->slots[i].last = 0;
     instance->slots[i].shares = i;
   }
   for (uint32_t i = 0; i < model->n_nodes; i++) {
     const SnnModelNode *node = instance->steps[i].source;
     for (uint32_t o = node->n_in; o < node->n_in + node->n_out; o++) {
-      instance->slots[node->operands[o]].first = instance->slots[node->operands[o]].last = i;
+      SnnSlot *slot = snn_operand_slot(instance, node->operands[o]);
+      slot->first = slot->last = i;
     }
   }
   for (uint32_t i = 0; i < model->n_nodes; i++) {
     const SnnModelNode *node = instance->steps[i].source;
-    for (uint32_t k = 0; k < node->n_in; k++) instance->slots[node->operands[k]].last = i;
+    for (uint32_t k = 0; k < node->n_in; k++) {
+      SnnSlot *slot = snn_operand_slot(instance, node->operands[k]);
+      if (slot != NULL) slot->last = i;
+    }
   }
 }
 
@@ -44,8 +48,8 @@ static void share_places(SnnInstance *instance) {
     SnnStep *step = &instance->steps[i];
     const SnnModelNode *node = step->source;
     if (!(node->op->flags & SNN_IN_PLACE) || step->late || step->skip || node->n_in == 0 || node->n_out == 0) continue;
-    SnnSlot *in = &instance->slots[node->operands[0]], *out = &instance->slots[node->operands[node->n_in]];
-    if (!in_arena(in) || !in_arena(out) || in->last != i || in->bytes != out->bytes) continue;
+    SnnSlot *in = snn_operand_slot(instance, node->operands[0]), *out = snn_operand_slot(instance, node->operands[node->n_in]);
+    if (in == NULL || !in_arena(in) || !in_arena(out) || in->last != i || in->bytes != out->bytes) continue;
     if (snn_element_size(in->tensor.type) != snn_element_size(out->tensor.type)) continue;
     bool twice = false;
     for (uint32_t k = 1; k < node->n_in; k++) twice |= node->operands[k] == node->operands[0];
@@ -97,10 +101,10 @@ bool snn_plan_arena(SnnInstance *instance) {
   const ANeuralNetworksModel *model = instance->model;
   find_lifetimes(instance);
   share_places(instance);
-  Block *blocks = snn_allocate((size_t)model->n_operands + model->n_nodes, sizeof(blocks[0]));
+  Block *blocks = snn_allocate((size_t)model->n_slots + model->n_nodes, sizeof(blocks[0]));
   if (blocks == NULL) return false;
   uint32_t count = 0;
-  for (uint32_t i = 0; i < model->n_operands; i++) {
+  for (uint32_t i = 0; i < model->n_slots; i++) {
     SnnSlot *slot = &instance->slots[i];
     if (!in_arena(slot) || slot->shares != i) continue;
     blocks[count++] = (Block){snn_align(slot->bytes == 0 ? 1 : slot->bytes), 0, slot->first, slot->last, &slot->place};
@@ -128,7 +132,7 @@ bool snn_plan_arena(SnnInstance *instance) {
 }
 
 void snn_bind_arena(SnnInstance *instance) {
-  for (uint32_t i = 0; i < instance->model->n_operands; i++) {
+  for (uint32_t i = 0; i < instance->model->n_slots; i++) {
     SnnSlot *slot = &instance->slots[i];
     if (!in_arena(slot)) continue;
     slot->place = instance->slots[slot->shares].place;

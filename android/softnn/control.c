@@ -40,11 +40,11 @@ static int describe(SnnNode *node, SnnInstance *child, const SnnTensor *const *i
 }
 
 int snn_shape_model(SnnNode *node, uint32_t input, const SnnTensor *const *inputs, SnnTensor *outputs) {
-  SnnInstance *child = node->context->step->children[input];
+  SnnInstance *child = snn_step(node)->children[input];
   SNN_TRY(describe(node, child, inputs));
   if (!snn_instance_fits(child, child->arguments)) SNN_TRY(snn_instance_prepare(child, child->arguments, true));
   for (uint32_t i = 0; i < child->model->n_outputs; i++) {
-    const SnnSlot *slot = &child->slots[child->model->outputs[i]];
+    const SnnSlot *slot = snn_operand_slot(child, child->model->outputs[i]);
     if (slot->late) return SNN_NEEDS_DATA;
     outputs[i] = slot->tensor;
     outputs[i].data = NULL;
@@ -53,9 +53,9 @@ int snn_shape_model(SnnNode *node, uint32_t input, const SnnTensor *const *input
 }
 
 int snn_reserve_results(SnnNode *node, uint32_t input, uint32_t banks) {
-  SnnInstance *child = node->context->step->children[input];
+  SnnInstance *child = snn_step(node)->children[input];
   for (uint32_t i = 0; i < child->model->n_outputs; i++) {
-    SnnSlot *slot = &child->slots[child->model->outputs[i]];
+    SnnSlot *slot = snn_operand_slot(child, child->model->outputs[i]);
     if (!snn_reserve(&slot->own, slot->bytes)) return SNN_NO_MEMORY;
     for (uint32_t bank = 0; bank < banks; bank++) {
       if (!snn_reserve(&child->banks[i * SNN_BANKS + bank], slot->bytes)) return SNN_NO_MEMORY;
@@ -67,7 +67,7 @@ int snn_reserve_results(SnnNode *node, uint32_t input, uint32_t banks) {
 bool snn_executing(const SnnNode *node) { return node->context->instance->run != NULL; }
 
 int snn_run_model(SnnNode *node, uint32_t input, uint32_t bank, const SnnTensor *const *inputs, SnnTensor *outputs) {
-  SnnInstance *child = node->context->step->children[input];
+  SnnInstance *child = snn_step(node)->children[input];
   const ANeuralNetworksModel *model = child->model;
   SNN_TRY(describe(node, child, inputs));
   SnnRun run = *node->context->instance->run;
@@ -79,7 +79,7 @@ int snn_run_model(SnnNode *node, uint32_t input, uint32_t bank, const SnnTensor 
   if (code == ANEURALNETWORKS_MISSED_DEADLINE_TRANSIENT) return SNN_TIMEOUT;
   SNN_CHECK(node, code == ANEURALNETWORKS_NO_ERROR, "the referenced model of input %u failed", input);
   for (uint32_t i = 0; i < model->n_outputs; i++) {
-    SnnSlot *slot = &child->slots[model->outputs[i]];
+    SnnSlot *slot = snn_operand_slot(child, model->outputs[i]);
     SnnBuffer *kept = &child->banks[i * SNN_BANKS + bank % SNN_BANKS], swap = *kept;
     *kept = slot->own;
     slot->own = swap;

@@ -74,11 +74,17 @@ void snn_sleep_ns(uint64_t ns);
  * injected delay counts. */
 uint64_t snn_deadline(uint64_t start, uint64_t duration);
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SNN_BLOCKS_APART /* in many blocks that would lie in one: the sanitizer sees who reads beyond one */
+#endif
+#endif
+
 /* --- memory of our own ------------------------------------------------------------------------------------------------------- */
 
 /* Zeroed; NULL on overflow or when out of memory. */
 void *snn_allocate(size_t count, size_t size);
-/* Grows an array of `size`-byte elements to hold `needed`; contents stay. */
+/* Grows an array of `size`-byte elements to hold `needed`; contents stay, new elements are not zeroed. */
 bool snn_grow(void **array, uint32_t *capacity, uint32_t needed, size_t size);
 /* Not zeroed, aligned to SNN_ALIGNMENT; a size of 0 gives 1 byte. Freed by free(). */
 void *snn_allocate_aligned(size_t bytes);
@@ -89,6 +95,15 @@ typedef struct {
 } SnnBuffer;
 bool snn_reserve(SnnBuffer *buffer, size_t bytes);
 void snn_release(SnnBuffer *buffer);
+/* Many small blocks that are freed together: heaps round each up, some to the next power of two. */
+typedef struct {
+  struct SnnChunk *newest;
+  uint8_t *next; /* free memory in it */
+  size_t left;
+} SnnSlab;
+/* Not zeroed; aligned to `alignment`, a power of two up to SNN_ALIGNMENT. NULL when out of memory. */
+void *snn_slab_take(SnnSlab *slab, size_t bytes, size_t alignment);
+void snn_slab_free(SnnSlab *slab);
 
 /* --- devices ----------------------------------------------------------------------------------------------------------------- */
 
@@ -166,10 +181,13 @@ void snn_desc_free(ANeuralNetworksMemoryDesc *desc);
 
 typedef struct {
   SnnTensor t; /* dims: 0 = unknown */
-  void *owned; /* a copied value */
+  void *owned; /* a constant that cannot be read where it was */
   ANeuralNetworksMemory *memory;
   uint32_t writers;
+  uint32_t slot; /* in instances of the finished model; SNN_NO_SLOT for constants, which all instances read where they lie */
 } SnnOperand;
+
+#define SNN_NO_SLOT UINT32_MAX
 
 typedef struct {
   const SnnOperation *op;
@@ -193,13 +211,14 @@ struct ANeuralNetworksModel {
   atomic_uint references;
   int32_t level; /* of the run time when it was created */
   SnnOperand *operands;
-  uint32_t n_operands, operand_capacity;
+  uint32_t n_operands, operand_capacity, n_slots;
   SnnModelNode *nodes;
   uint32_t n_nodes, node_capacity;
   ANeuralNetworksModel **models; /* that MODEL operands refer to */
   uint32_t n_models, model_capacity;
   uint32_t *inputs, *outputs, n_inputs, n_outputs;
   uint32_t *order;  /* nodes in run order */
+  SnnSlab slab;     /* the nodes' lists, the scales, and the values that are copied at once */
   uint32_t weight;  /* nodes, with those of the referenced models, each as often as it is referred to */
   uint32_t depth;   /* levels of referenced models */
   bool identified, finished, invalid, relaxed;
@@ -213,7 +232,6 @@ struct ANeuralNetworksModel {
 ANeuralNetworksModel *snn_model_retain(const ANeuralNetworksModel *model);
 void snn_model_release(ANeuralNetworksModel *model);
 int snn_model_create(ANeuralNetworksModel **result);
-void snn_model_trim(ANeuralNetworksModel *model);
 int snn_model_finish(ANeuralNetworksModel *model); /* model_finish.c */
 int snn_model_add_operand(ANeuralNetworksModel *model, const ANeuralNetworksOperandType *type);
 int snn_model_set_value(ANeuralNetworksModel *model, int32_t index, const void *buffer, size_t length);
@@ -250,14 +268,12 @@ typedef struct SnnStep SnnStep;
 
 struct SnnContext {
   SnnInstance *instance; /* NULL in validate */
-  SnnStep *step;
   const ANeuralNetworksModel *model;
-  bool failed;
 };
 
 #define SNN_NO_PLACE SIZE_MAX
 
-/* An operand in an instance. `tensor` comes first: operations hold SnnTensor pointers, snn_slot goes back. */
+/* An operand in an instance, if its value is not the model's. `tensor` comes first: operations hold SnnTensor pointers, snn_slot goes back. */
 typedef struct {
   SnnTensor tensor;
   const SnnTensor *declared;
@@ -265,23 +281,22 @@ typedef struct {
   bool late;         /* shape known only while executing: lives in `own` */
   bool external;     /* model input or output whose bytes are the caller's this time */
   uint32_t first, last; /* steps between which the value lives */
+  uint32_t shares;   /* index of the slot whose place it takes over, or its own */
   size_t bytes;
   size_t place;      /* in the arena, or SNN_NO_PLACE */
-  uint32_t shares;   /* index of the slot whose place it takes over, or its own */
   SnnBuffer own;
 } SnnSlot;
 
 static inline SnnSlot *snn_slot(SnnTensor *tensor) { return (SnnSlot *)tensor; }
 
 struct SnnStep {
-  SnnNode node;
-  struct SnnContext context;
+  SnnNode node;             /* first: snn_step goes back. node.out follows node.in */
   const SnnModelNode *source;
   uint32_t id;              /* unique among all instances of a compilation's tree */
   bool late;                /* prepared anew in each execution */
   bool skip;                /* nothing to compute: all outputs are empty */
+  bool params_apart;        /* from the heap, not the instance's slab */
   SnnSlot *shadows;         /* float32 in place of float16: n_in + n_out of them, or NULL */
-  SnnTensor **pointers;     /* node.in and node.out */
   SnnInstance **children;   /* per input; an instance of each referenced model */
   SnnBuffer params;
   SnnBuffer own;            /* workspace of a late step */
@@ -325,6 +340,9 @@ struct SnnInstance {
   uint32_t first_id;
   SnnSlot *slots;
   SnnStep *steps;
+  SnnTensor **pointers; /* the steps' node.in and node.out */
+  SnnSlab slab;         /* their parameters */
+  struct SnnContext context;
   uint8_t *arena;
   size_t arena_bytes, arena_capacity;
   bool prepared;
@@ -334,6 +352,19 @@ struct SnnInstance {
   SnnBuffer *banks;       /* per output SNN_BANKS: results that outlive the next run */
   SnnInstance *next;  /* in the compilation's pool */
 };
+
+/* The step of a node in prepare or execute. */
+static inline SnnStep *snn_step(const SnnNode *node) { return (SnnStep *)(uintptr_t)node; }
+
+static inline SnnSlot *snn_operand_slot(const SnnInstance *instance, uint32_t operand) {
+  uint32_t slot = instance->model->operands[operand].slot;
+  return slot == SNN_NO_SLOT ? NULL : &instance->slots[slot];
+}
+
+static inline SnnTensor *snn_operand_tensor(const SnnInstance *instance, uint32_t operand) {
+  SnnSlot *slot = snn_operand_slot(instance, operand);
+  return slot == NULL ? &instance->model->operands[operand].t : &slot->tensor;
+}
 
 /* The instance of a finished model; *next_id counts steps. NULL when out of memory. */
 SnnInstance *snn_instance_create(const ANeuralNetworksModel *model, SnnShared *shared, uint32_t *next_id);

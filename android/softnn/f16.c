@@ -50,27 +50,34 @@ bool snn_is_half(int32_t type) { return type == ANEURALNETWORKS_TENSOR_FLOAT16 |
 
 /* --- shadows ------------------------------------------------------------------------------------------------------------------ */
 
-static SnnSlot *original(SnnStep *step, uint32_t index) {
-  return &step->context.instance->slots[step->source->operands[index]];
+/* What the operation would see without shadows, and its slot: NULL where it is a constant. */
+static SnnTensor *original(const SnnStep *step, uint32_t index) {
+  return snn_operand_tensor(step->node.context->instance, step->source->operands[index]);
+}
+
+static SnnSlot *original_slot(const SnnStep *step, uint32_t index) {
+  return snn_operand_slot(step->node.context->instance, step->source->operands[index]);
 }
 
 int snn_shadows_describe(SnnStep *step) {
   for (uint32_t i = 0; step->shadows != NULL && i < step->node.n_in + step->node.n_out; i++) {
-    SnnSlot *slot = original(step, i), *shadow = &step->shadows[i];
-    if (!snn_is_half(slot->tensor.type)) continue;
+    const SnnTensor *tensor = original(step, i);
+    const SnnSlot *slot = original_slot(step, i);
+    SnnSlot *shadow = &step->shadows[i];
+    if (!snn_is_half(tensor->type)) continue;
     void *kept = shadow->tensor.lifetime == SNN_CONSTANT ? shadow->tensor.data : NULL;
-    shadow->tensor = slot->tensor;
-    shadow->tensor.type = slot->tensor.type == ANEURALNETWORKS_FLOAT16 ? ANEURALNETWORKS_FLOAT32 : ANEURALNETWORKS_TENSOR_FLOAT32;
+    shadow->tensor = *tensor;
+    shadow->tensor.type = tensor->type == ANEURALNETWORKS_FLOAT16 ? ANEURALNETWORKS_FLOAT32 : ANEURALNETWORKS_TENSOR_FLOAT32;
     shadow->tensor.data = kept;
-    shadow->declared = slot->declared;
-    shadow->shape_known = slot->shape_known;
-    if (!slot->shape_known) continue;
+    shadow->declared = slot == NULL ? tensor : slot->declared;
+    shadow->shape_known = slot == NULL || slot->shape_known;
+    if (!shadow->shape_known) continue;
     size_t count;
     if (!snn_count(&shadow->tensor, &count)) return snn_fail(&step->node, "a float16 operand is too large to widen"), SNN_BAD;
     shadow->tensor.length = shadow->bytes = count * sizeof(float);
-    if (slot->tensor.lifetime == SNN_CONSTANT && kept == NULL) {
+    if (tensor->lifetime == SNN_CONSTANT && kept == NULL) {
       if (!snn_reserve(&shadow->own, shadow->bytes)) return SNN_NO_MEMORY;
-      snn_widen(shadow->own.data, slot->tensor.data, count);
+      snn_widen(shadow->own.data, tensor->data, count);
       shadow->tensor.data = shadow->own.data;
     }
   }
@@ -79,7 +86,7 @@ int snn_shadows_describe(SnnStep *step) {
 
 void snn_shadows_accept(SnnStep *step) {
   for (uint32_t i = 0; step->shadows != NULL && i < step->node.n_out; i++) {
-    SnnSlot *slot = original(step, step->node.n_in + i), *shadow = &step->shadows[step->node.n_in + i];
+    SnnSlot *slot = original_slot(step, step->node.n_in + i), *shadow = &step->shadows[step->node.n_in + i];
     if (!snn_is_half(slot->tensor.type)) continue;
     slot->shape_known = shadow->shape_known;
     slot->tensor.rank_known = shadow->tensor.rank_known;
@@ -90,15 +97,14 @@ void snn_shadows_accept(SnnStep *step) {
 }
 
 /* A shadow with bytes of its own in each execution. */
-static bool moves(const SnnSlot *slot) {
-  return snn_is_half(slot->tensor.type) && slot->tensor.lifetime != SNN_CONSTANT && slot->tensor.lifetime != SNN_OMITTED;
+static bool moves(const SnnTensor *tensor) {
+  return snn_is_half(tensor->type) && tensor->lifetime != SNN_CONSTANT && tensor->lifetime != SNN_OMITTED;
 }
 
 size_t snn_shadows_bytes(const SnnStep *step) {
   size_t bytes = 0;
   for (uint32_t i = 0; step->shadows != NULL && i < step->node.n_in + step->node.n_out; i++) {
-    const SnnSlot *slot = &step->context.instance->slots[step->source->operands[i]];
-    if (moves(slot) && __builtin_add_overflow(bytes, snn_align(step->shadows[i].bytes), &bytes)) return SIZE_MAX;
+    if (moves(original(step, i)) && __builtin_add_overflow(bytes, snn_align(step->shadows[i].bytes), &bytes)) return SIZE_MAX;
   }
   return bytes;
 }
@@ -124,14 +130,16 @@ bool snn_shadows_reserve(SnnStep *step, bool outputs) {
 
 void snn_shadows_widen(SnnStep *step) {
   for (uint32_t i = 0; step->shadows != NULL && i < step->node.n_in; i++) {
-    SnnSlot *slot = original(step, i), *shadow = &step->shadows[i];
-    if (moves(slot)) snn_widen(shadow->tensor.data, slot->tensor.data, shadow->bytes / sizeof(float));
+    const SnnTensor *tensor = original(step, i);
+    const SnnSlot *shadow = &step->shadows[i];
+    if (moves(tensor)) snn_widen(shadow->tensor.data, tensor->data, shadow->bytes / sizeof(float));
   }
 }
 
 void snn_shadows_narrow(SnnStep *step) {
   for (uint32_t i = 0; step->shadows != NULL && i < step->node.n_out; i++) {
-    SnnSlot *slot = original(step, step->node.n_in + i), *shadow = &step->shadows[step->node.n_in + i];
-    if (moves(slot)) snn_narrow(slot->tensor.data, shadow->tensor.data, shadow->bytes / sizeof(float));
+    const SnnTensor *tensor = original(step, step->node.n_in + i);
+    const SnnSlot *shadow = &step->shadows[step->node.n_in + i];
+    if (moves(tensor)) snn_narrow(tensor->data, shadow->tensor.data, shadow->bytes / sizeof(float));
   }
 }

@@ -5,6 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* First capacities: so large that heaps take them from the system as they are. What is not used costs nothing, and all that finishing leaves
+ * over goes back. */
+enum { OPERANDS = 640, NODES = 2560 };
+
 #define BAD_DATA(...) snn_refuse(ANEURALNETWORKS_BAD_DATA, __VA_ARGS__)
 
 ANeuralNetworksModel *snn_model_retain(const ANeuralNetworksModel *model) {
@@ -16,12 +20,10 @@ ANeuralNetworksModel *snn_model_retain(const ANeuralNetworksModel *model) {
 void snn_model_release(ANeuralNetworksModel *model) {
   if (model == NULL || atomic_fetch_sub_explicit(&model->references, 1, memory_order_acq_rel) != 1) return;
   for (uint32_t i = 0; i < model->n_operands; i++) {
-    SnnOperand *operand = &model->operands[i];
-    free(operand->owned);
-    free((void *)(uintptr_t)operand->t.channel_scales);
-    snn_memory_release(operand->memory);
+    free(model->operands[i].owned);
+    snn_memory_release(model->operands[i].memory);
   }
-  for (uint32_t i = 0; i < model->n_nodes; i++) free(model->nodes[i].operands);
+  snn_slab_free(&model->slab);
   for (uint32_t i = 0; i < model->n_models; i++) snn_model_release(model->models[i]);
   free(model->operands);
   free(model->nodes);
@@ -30,16 +32,6 @@ void snn_model_release(ANeuralNetworksModel *model) {
   free(model->outputs);
   free(model->order);
   free(model);
-}
-
-/* Gives back what growing arrays have in reserve. */
-void snn_model_trim(ANeuralNetworksModel *model) {
-  void *operands = realloc(model->operands, model->n_operands * sizeof(model->operands[0]));
-  if (operands != NULL) model->operands = operands;
-  void *nodes = realloc(model->nodes, model->n_nodes * sizeof(model->nodes[0]));
-  if (nodes != NULL) model->nodes = nodes;
-  model->operand_capacity = model->n_operands;
-  model->node_capacity = model->n_nodes;
 }
 
 int snn_model_create(ANeuralNetworksModel **result) {
@@ -66,7 +58,8 @@ int snn_model_add_operand(ANeuralNetworksModel *model, const ANeuralNetworksOper
   if (code != 0) return code;
   operand.t.lifetime = SNN_TEMPORARY;
   if (model->n_operands >= INT32_MAX) return BAD_DATA("Model_addOperand: too many operands");
-  if (!snn_grow((void **)&model->operands, &model->operand_capacity, model->n_operands + 1, sizeof(operand))) {
+  uint32_t most = model->n_operands + 1;
+  if (!snn_grow((void **)&model->operands, &model->operand_capacity, most < OPERANDS ? OPERANDS : most, sizeof(operand))) {
     return ANEURALNETWORKS_OUT_OF_MEMORY;
   }
   model->operands[model->n_operands++] = operand;
@@ -103,9 +96,7 @@ static int check_value_length(const SnnOperand *operand, int32_t index, size_t l
 }
 
 static void forget_value(SnnOperand *operand) {
-  free(operand->owned);
   snn_memory_release(operand->memory);
-  operand->owned = NULL;
   operand->memory = NULL;
   operand->t.data = NULL;
   operand->t.length = 0;
@@ -123,15 +114,14 @@ int snn_model_set_value(ANeuralNetworksModel *model, int32_t index, const void *
   }
   code = check_value_length(operand, index, length);
   if (code != 0) return code;
-  void *owned = NULL;
+  void *value = (void *)(uintptr_t)buffer;
   if (length <= ANEURALNETWORKS_MAX_SIZE_OF_IMMEDIATELY_COPIED_VALUES) {
-    owned = malloc(length);
-    if (owned == NULL) return ANEURALNETWORKS_OUT_OF_MEMORY;
-    memcpy(owned, buffer, length);
+    value = snn_slab_take(&model->slab, length, sizeof(int64_t)); /* a former value stays there until the model goes */
+    if (value == NULL) return ANEURALNETWORKS_OUT_OF_MEMORY;
+    memcpy(value, buffer, length);
   }
   forget_value(operand);
-  operand->owned = owned;
-  operand->t.data = owned != NULL ? owned : (void *)(uintptr_t)buffer;
+  operand->t.data = value;
   operand->t.length = length;
   operand->t.lifetime = SNN_CONSTANT;
   return 0;
@@ -217,10 +207,11 @@ int snn_model_set_channels(ANeuralNetworksModel *model, int32_t index, const ANe
       return BAD_DATA("operand %d: scale %u is %g", (int)index, i, (double)channels->scales[i]);
     }
   }
-  float *copy = snn_allocate(count, sizeof(copy[0]));
+  size_t bytes;
+  if (__builtin_mul_overflow(count, sizeof(float), &bytes)) return ANEURALNETWORKS_OUT_OF_MEMORY;
+  float *copy = snn_slab_take(&model->slab, bytes, sizeof(float));
   if (copy == NULL) return ANEURALNETWORKS_OUT_OF_MEMORY;
-  memcpy(copy, channels->scales, count * sizeof(copy[0]));
-  free((void *)(uintptr_t)t->channel_scales);
+  memcpy(copy, channels->scales, bytes);
   t->channel_scales = copy;
   t->channel_dim = channels->channelDim;
   t->channel_count = count;
@@ -286,11 +277,14 @@ int snn_model_add_operation(ANeuralNetworksModel *model, int32_t code, uint32_t 
                     (int)model->level);
   }
   if (n_in > INT32_MAX || n_out > INT32_MAX) return BAD_DATA("Model_addOperation: too many operands");
-  if (!snn_grow((void **)&model->nodes, &model->node_capacity, model->n_nodes + 1, sizeof(model->nodes[0]))) {
+  size_t list, most = model->n_nodes + 1;
+  if (__builtin_mul_overflow((size_t)n_in + n_out, sizeof(uint32_t), &list) ||
+      !snn_grow((void **)&model->nodes, &model->node_capacity, most < NODES ? NODES : (uint32_t)most, sizeof(model->nodes[0]))) {
     return ANEURALNETWORKS_OUT_OF_MEMORY;
   }
   SnnModelNode node = {.op = op, .n_in = n_in, .n_out = n_out};
-  node.operands = snn_allocate((size_t)n_in + n_out, sizeof(node.operands[0]));
+  SnnSlab before = model->slab;
+  node.operands = snn_slab_take(&model->slab, list, sizeof(uint32_t));
   if (node.operands == NULL) return ANEURALNETWORKS_OUT_OF_MEMORY;
   for (uint32_t i = 0; i < n_in; i++) node.operands[i] = in[i];
   for (uint32_t i = 0; i < n_out; i++) node.operands[n_in + i] = out[i];
@@ -300,7 +294,7 @@ int snn_model_add_operation(ANeuralNetworksModel *model, int32_t code, uint32_t 
       snn_log("Model_addOperation: %s needs feature level %d in this form, the run time has %d", op->name, (int)node.level,
               (int)model->level);
     }
-    free(node.operands);
+    if (model->slab.newest == before.newest) model->slab = before; /* else the list stays until the model goes */
     return ANEURALNETWORKS_BAD_DATA;
   }
   model->nodes[model->n_nodes++] = node;

@@ -132,6 +132,40 @@ static int sort_nodes(ANeuralNetworksModel *model) {
   return 0;
 }
 
+/* Constants are read where they lie, unless their elements cannot be read there. */
+static int align_constant(SnnOperand *operand) {
+  size_t element = snn_element_size(operand->t.type);
+  if (operand->t.lifetime != SNN_CONSTANT || element < 2 || (uintptr_t)operand->t.data % element == 0) return 0;
+  void *copy = snn_allocate_aligned(operand->t.length);
+  if (copy == NULL) return ANEURALNETWORKS_OUT_OF_MEMORY;
+  memcpy(copy, operand->t.data, operand->t.length);
+  free(operand->owned);
+  operand->owned = operand->t.data = copy;
+  return 0;
+}
+
+static int assign_slots(ANeuralNetworksModel *model) {
+  for (uint32_t i = 0; i < model->n_operands; i++) {
+    SnnOperand *operand = &model->operands[i];
+    SnnLifetime lifetime = operand->t.lifetime;
+    bool moves = lifetime == SNN_TEMPORARY || lifetime == SNN_MODEL_INPUT || lifetime == SNN_MODEL_OUTPUT;
+    operand->slot = moves ? model->n_slots++ : SNN_NO_SLOT;
+    int code = align_constant(operand);
+    if (code != 0) return code;
+  }
+  return 0;
+}
+
+/* Gives back what the arrays have in reserve. */
+static void trim(ANeuralNetworksModel *model) {
+  void *operands = realloc(model->operands, model->n_operands * sizeof(model->operands[0]));
+  if (operands != NULL) model->operands = operands;
+  void *nodes = realloc(model->nodes, model->n_nodes * sizeof(model->nodes[0]));
+  if (nodes != NULL) model->nodes = nodes;
+  model->operand_capacity = model->n_operands;
+  model->node_capacity = model->n_nodes;
+}
+
 int snn_model_finish(ANeuralNetworksModel *model) {
   if (model->finished) return snn_refuse(ANEURALNETWORKS_BAD_STATE, "Model_finish: the model is finished");
   if (model->invalid) return snn_refuse(ANEURALNETWORKS_BAD_STATE, "Model_finish: the model is invalid");
@@ -143,8 +177,9 @@ int snn_model_finish(ANeuralNetworksModel *model) {
   if (code == 0) code = check_sources(model);
   if (code == 0) code = check_nodes(model);
   if (code == 0) code = sort_nodes(model);
+  if (code == 0) code = assign_slots(model);
   model->invalid = code != 0;
   model->finished = code == 0;
-  if (model->finished) snn_model_trim(model);
+  if (model->finished) trim(model);
   return code;
 }

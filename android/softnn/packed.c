@@ -9,12 +9,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define BLOCKS_APART /* so that it sees who reads beyond one */
-#endif
-#endif
-
 enum { MAPPING_BYTES = 1 << 20, PAGE_BYTES = 1 << 14 };
 
 typedef struct SnnMapping {
@@ -31,7 +25,7 @@ static bool add_mapping(SnnPackedSet *set, void *data, size_t bytes) {
   return true;
 }
 
-#ifdef BLOCKS_APART
+#ifdef SNN_BLOCKS_APART
 static void *take(SnnPackedSet *set, size_t bytes) {
   void *block = snn_allocate_aligned(bytes);
   if (block == NULL || !add_mapping(set, block, 0)) return free(block), NULL;
@@ -89,7 +83,7 @@ static SnnPacked *add(SnnPackedSet *set, uint32_t step, uint32_t tag, size_t byt
 
 void *snn_packed(SnnNode *node, uint32_t tag, size_t bytes, bool *fresh) {
   SnnPackedSet *set = node->context->instance->shared->packed;
-  uint32_t id = node->context->step->id;
+  uint32_t id = snn_step(node)->id;
   snn_lock(&set->lock);
   SnnPacked *found = find(set, id, tag, bytes);
   *fresh = found == NULL;

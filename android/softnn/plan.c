@@ -9,25 +9,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool create_step(SnnInstance *instance, SnnStep *step, const SnnModelNode *source, uint32_t *next_id) {
+static bool create_step(SnnInstance *instance, SnnStep *step, const SnnModelNode *source, SnnTensor **pointers, uint32_t *next_id) {
   uint32_t count = source->n_in + source->n_out;
   step->source = source;
   step->id = (*next_id)++;
-  step->context.instance = instance;
-  step->context.step = step;
-  step->context.model = instance->model;
   step->node.op = source->op;
   step->node.n_in = source->n_in;
   step->node.n_out = source->n_out;
-  step->node.context = &step->context;
-  step->pointers = snn_allocate(count, sizeof(step->pointers[0]));
-  if (step->pointers == NULL) return false;
-  step->node.in = step->pointers;
-  step->node.out = step->pointers + source->n_in;
+  step->node.context = &instance->context;
+  step->node.in = pointers;
+  step->node.out = pointers + source->n_in;
   bool halves = false, models = false;
   for (uint32_t i = 0; i < count; i++) {
-    SnnTensor *tensor = &instance->slots[source->operands[i]].tensor;
-    step->pointers[i] = tensor;
+    SnnTensor *tensor = snn_operand_tensor(instance, source->operands[i]);
+    pointers[i] = tensor;
     halves |= snn_is_half(tensor->type);
     models |= tensor->lifetime == SNN_SUBGRAPH;
   }
@@ -35,7 +30,7 @@ static bool create_step(SnnInstance *instance, SnnStep *step, const SnnModelNode
     step->shadows = snn_allocate(count, sizeof(step->shadows[0]));
     if (step->shadows == NULL) return false;
     for (uint32_t i = 0; i < count; i++) {
-      if (snn_is_half(step->pointers[i]->type)) step->pointers[i] = &step->shadows[i].tensor;
+      if (snn_is_half(pointers[i]->type)) pointers[i] = &step->shadows[i].tensor;
     }
   }
   if (models) {
@@ -50,39 +45,33 @@ static bool create_step(SnnInstance *instance, SnnStep *step, const SnnModelNode
   return true;
 }
 
-/* A constant is used where it lies, unless it lies where its elements cannot be read. */
-static bool bind_constant(SnnSlot *slot) {
-  const SnnTensor *declared = slot->declared;
-  size_t element = snn_element_size(declared->type);
-  slot->tensor.data = declared->data;
-  if (element > 1 && (uintptr_t)declared->data % element != 0) {
-    if (!snn_reserve(&slot->own, declared->length)) return false;
-    memcpy(slot->own.data, declared->data, declared->length);
-    slot->tensor.data = slot->own.data;
-  }
-  return true;
-}
-
 SnnInstance *snn_instance_create(const ANeuralNetworksModel *model, SnnShared *shared, uint32_t *next_id) {
   SnnInstance *instance = snn_allocate(1, sizeof(*instance));
   if (instance == NULL) return NULL;
   instance->model = model;
   instance->shared = shared;
-  instance->slots = snn_allocate(model->n_operands, sizeof(instance->slots[0]));
+  instance->context = (struct SnnContext){instance, model};
+  size_t pointers = 0;
+  for (uint32_t i = 0; i < model->n_nodes; i++) pointers += (size_t)model->nodes[i].n_in + model->nodes[i].n_out;
+  instance->pointers = snn_allocate(pointers, sizeof(instance->pointers[0]));
+  instance->slots = snn_allocate(model->n_slots, sizeof(instance->slots[0]));
   instance->steps = snn_allocate(model->n_nodes, sizeof(instance->steps[0]));
   instance->arguments = snn_allocate((size_t)model->n_inputs + model->n_outputs, sizeof(instance->arguments[0]));
   instance->banks = snn_allocate(model->n_outputs, SNN_BANKS * sizeof(instance->banks[0]));
-  bool ok = instance->slots != NULL && instance->steps != NULL && instance->arguments != NULL && instance->banks != NULL;
+  bool ok = instance->slots != NULL && instance->steps != NULL && instance->pointers != NULL && instance->arguments != NULL &&
+            instance->banks != NULL;
   for (uint32_t i = 0; ok && i < model->n_operands; i++) {
-    SnnSlot *slot = &instance->slots[i];
+    SnnSlot *slot = snn_operand_slot(instance, i);
+    if (slot == NULL) continue;
     slot->declared = &model->operands[i].t;
     slot->tensor = *slot->declared;
     slot->tensor.data = NULL;
-    slot->shape_known = true; /* of constants; the others are set in prepare */
-    if (slot->declared->lifetime == SNN_CONSTANT) ok = bind_constant(slot);
   }
+  SnnTensor **next = instance->pointers;
   for (uint32_t i = 0; ok && i < model->n_nodes; i++) {
-    ok = create_step(instance, &instance->steps[i], &model->nodes[model->order[i]], next_id);
+    const SnnModelNode *source = &model->nodes[model->order[i]];
+    ok = create_step(instance, &instance->steps[i], source, next, next_id);
+    next += source->n_in + source->n_out;
   }
   if (ok) return instance;
   snn_instance_free(instance);
@@ -95,21 +84,22 @@ static void free_step(SnnStep *step) {
   for (uint32_t i = 0; step->children != NULL && i < step->node.n_in; i++) snn_instance_free(step->children[i]);
   free(step->shadows);
   free(step->children);
-  free(step->pointers);
-  snn_release(&step->params);
+  if (step->params_apart) snn_release(&step->params);
   snn_release(&step->own);
 }
 
 void snn_instance_free(SnnInstance *instance) {
   if (instance == NULL) return;
   for (uint32_t i = 0; instance->steps != NULL && i < instance->model->n_nodes; i++) free_step(&instance->steps[i]);
-  for (uint32_t i = 0; instance->slots != NULL && i < instance->model->n_operands; i++) snn_release(&instance->slots[i].own);
+  for (uint32_t i = 0; instance->slots != NULL && i < instance->model->n_slots; i++) snn_release(&instance->slots[i].own);
   for (uint32_t i = 0; instance->banks != NULL && i < instance->model->n_outputs * SNN_BANKS; i++) snn_release(&instance->banks[i]);
   free(instance->banks);
   free(instance->arguments);
   free(instance->arena);
   free(instance->slots);
   free(instance->steps);
+  free(instance->pointers);
+  snn_slab_free(&instance->slab);
   free(instance);
 }
 
@@ -128,16 +118,17 @@ static void reset_slot(SnnSlot *slot) {
 }
 
 static SnnSlot *output_slot(SnnInstance *instance, SnnStep *step, uint32_t output) {
-  return &instance->slots[step->source->operands[step->node.n_in + output]];
+  return snn_operand_slot(instance, step->source->operands[step->node.n_in + output]);
 }
 
 /* The node as the model's validation saw it, but with inputs that the execution omits: may those be omitted? */
 static int validate_again(SnnInstance *instance, SnnStep *step) {
   uint32_t count = step->node.n_in + step->node.n_out;
-  for (uint32_t i = 0; i < count; i++) step->pointers[i] = &instance->slots[step->source->operands[i]].tensor;
+  SnnTensor **pointers = step->node.in;
+  for (uint32_t i = 0; i < count; i++) pointers[i] = snn_operand_tensor(instance, step->source->operands[i]);
   int answer = step->node.op->validate(&step->node);
   for (uint32_t i = 0; i < count; i++) {
-    if (step->shadows != NULL && snn_is_half(step->pointers[i]->type)) step->pointers[i] = &step->shadows[i].tensor;
+    if (step->shadows != NULL && snn_is_half(pointers[i]->type)) pointers[i] = &step->shadows[i].tensor;
   }
   return answer < 0 ? SNN_BAD : SNN_OK;
 }
@@ -146,11 +137,12 @@ static int validate_again(SnnInstance *instance, SnnStep *step) {
 static int check_inputs(SnnInstance *instance, SnnStep *step) {
   int answer = SNN_OK;
   for (uint32_t i = 0; i < step->node.n_in; i++) {
-    const SnnSlot *slot = &instance->slots[step->source->operands[i]];
-    if (slot->tensor.lifetime == SNN_OMITTED) {
+    uint32_t operand = step->source->operands[i];
+    const SnnSlot *slot = snn_operand_slot(instance, operand);
+    if (snn_operand_tensor(instance, operand)->lifetime == SNN_OMITTED) {
       SNN_CHECK(&step->node, step->node.op->flags & SNN_ALLOW_OMITTED, "input %u must not be omitted", i);
-      if (slot->declared->lifetime != SNN_OMITTED) SNN_TRY(validate_again(instance, step));
-    } else if (!slot->shape_known) {
+      if (slot != NULL) SNN_TRY(validate_again(instance, step)); /* by the execution */
+    } else if (slot != NULL && !slot->shape_known) {
       answer = SNN_NEEDS_DATA;
     }
   }
@@ -179,7 +171,7 @@ static void rest_constants(SnnInstance *instance, SnnStep *step) {
 }
 
 void snn_constant_packed(const SnnNode *node, const void *from, size_t bytes) {
-  const SnnStep *step = node->context->step;
+  const SnnStep *step = snn_step(node);
   for (uint32_t i = 0; i < node->n_in; i++) {
     const SnnOperand *operand = &node->context->model->operands[step->source->operands[i]];
     uintptr_t first = (uintptr_t)from, begin = (uintptr_t)operand->t.data;
@@ -188,7 +180,6 @@ void snn_constant_packed(const SnnNode *node, const void *from, size_t bytes) {
 }
 
 int snn_step_prepare(SnnInstance *instance, SnnStep *step, bool live) {
-  step->context.failed = false;
   step->node.scratch_bytes = 0;
   step->node.scratch = NULL;
   step->skip = false;
@@ -211,7 +202,7 @@ int snn_step_prepare(SnnInstance *instance, SnnStep *step, bool live) {
 static void describe_inputs(SnnInstance *instance, const SnnArgument *inputs, bool exact) {
   const ANeuralNetworksModel *model = instance->model;
   for (uint32_t i = 0; i < model->n_inputs; i++) {
-    SnnSlot *slot = &instance->slots[model->inputs[i]];
+    SnnSlot *slot = snn_operand_slot(instance, model->inputs[i]);
     const SnnTensor *given = &inputs[i].t;
     reset_slot(slot);
     slot->tensor.lifetime = given->lifetime;
@@ -227,7 +218,7 @@ static void describe_inputs(SnnInstance *instance, const SnnArgument *inputs, bo
 }
 
 static void forget_data(SnnInstance *instance) {
-  for (uint32_t i = 0; i < instance->model->n_operands; i++) {
+  for (uint32_t i = 0; i < instance->model->n_slots; i++) {
     SnnSlot *slot = &instance->slots[i];
     if (slot->declared->lifetime == SNN_TEMPORARY || slot->declared->lifetime == SNN_MODEL_OUTPUT) slot->tensor.data = NULL;
     slot->late = false;

@@ -16,7 +16,7 @@ static int result_code(int code) {
 bool snn_instance_fits(const SnnInstance *instance, const SnnArgument *inputs) {
   if (!instance->prepared) return false;
   for (uint32_t i = 0; i < instance->model->n_inputs; i++) {
-    const SnnSlot *slot = &instance->slots[instance->model->inputs[i]];
+    const SnnSlot *slot = snn_operand_slot(instance, instance->model->inputs[i]);
     const SnnTensor *given = &inputs[i].t;
     if (slot->tensor.lifetime != given->lifetime) return false;
     if (given->lifetime == SNN_OMITTED) continue;
@@ -33,7 +33,7 @@ static bool is_aligned(const void *data, int32_t type) {
 
 static int bind_inputs(SnnInstance *instance, const SnnRun *run) {
   for (uint32_t i = 0; i < instance->model->n_inputs; i++) {
-    SnnSlot *slot = &instance->slots[instance->model->inputs[i]];
+    SnnSlot *slot = snn_operand_slot(instance, instance->model->inputs[i]);
     if (slot->tensor.lifetime == SNN_OMITTED) continue;
     void *data = run->inputs[i].t.data;
     if (!is_aligned(data, slot->tensor.type)) {
@@ -51,7 +51,7 @@ static bool covers_input(const SnnInstance *instance, const void *data, size_t b
   uintptr_t begin = (uintptr_t)data;
   for (uint32_t i = 0; i < instance->model->n_inputs; i++) {
     uintptr_t input = (uintptr_t)instance->run->inputs[i].t.data;
-    size_t length = instance->slots[instance->model->inputs[i]].bytes;
+    size_t length = snn_operand_slot(instance, instance->model->inputs[i])->bytes;
     if (input < begin ? begin - input < length : input - begin < bytes) return true;
   }
   return false;
@@ -90,7 +90,7 @@ static int bind_known_outputs(SnnInstance *instance, bool *all, bool *enough) {
   const ANeuralNetworksModel *model = instance->model;
   *all = *enough = true;
   for (uint32_t i = 0; i < model->n_outputs; i++) {
-    SnnSlot *slot = &instance->slots[model->outputs[i]];
+    SnnSlot *slot = snn_operand_slot(instance, model->outputs[i]);
     instance->run->outputs[i].insufficient = false;
     if (slot->late) {
       *all = false;
@@ -119,7 +119,7 @@ static int prepare_late(SnnInstance *instance, SnnStep *step) {
   int code = snn_step_prepare(instance, step, true);
   for (uint32_t i = 0; code == SNN_OK && i < step->node.n_out; i++) {
     uint32_t operand = step->source->operands[step->node.n_in + i];
-    code = bind_late_output(instance, &instance->slots[operand], operand);
+    code = bind_late_output(instance, snn_operand_slot(instance, operand), operand);
   }
   if (code != SNN_OK) return code;
   if (!snn_shadows_reserve(step, true) || !snn_reserve(&step->own, step->node.scratch_bytes)) return SNN_NO_MEMORY;
@@ -156,7 +156,7 @@ static int run_steps(SnnInstance *instance) {
 static bool deliver(SnnInstance *instance, bool computed) {
   bool enough = true;
   for (uint32_t i = 0; i < instance->model->n_outputs; i++) {
-    const SnnSlot *slot = &instance->slots[instance->model->outputs[i]];
+    const SnnSlot *slot = snn_operand_slot(instance, instance->model->outputs[i]);
     SnnArgument *argument = &instance->run->outputs[i];
     if (computed && !slot->external && !argument->insufficient && argument->t.data != NULL) {
       memcpy(argument->t.data, slot->tensor.data, slot->bytes);

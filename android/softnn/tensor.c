@@ -186,7 +186,6 @@ int snn_fail(SnnNode *node, const char *format, ...) {
   va_start(arguments, format);
   vsnprintf(message, sizeof(message), format, arguments);
   va_end(arguments);
-  node->context->failed = true;
   snn_log("%s: %s", node->op->name, message);
   return SNN_INVALID;
 }
@@ -249,14 +248,17 @@ int snn_set_shape_like(SnnNode *node, uint32_t output, const SnnTensor *like) {
 }
 
 void *snn_params(SnnNode *node, size_t bytes) {
-  enum { SMALL = 1024 };
-  SnnStep *step = node->context->step;
+  enum { SMALL = 1024, PLAIN = 16 };
+  SnnStep *step = snn_step(node);
   node->params = NULL;
-  if (step->params.data == NULL || bytes > step->params.capacity) { /* small ones need not be aligned to more than the heap does */
-    snn_release(&step->params);
-    step->params.data = bytes < SMALL ? malloc(bytes == 0 ? 1 : bytes) : snn_allocate_aligned(bytes);
+  if (step->params.data == NULL) { /* small ones need not be aligned to more than the heap does */
+    step->params.data = snn_slab_take(&node->context->instance->slab, bytes, bytes < SMALL ? PLAIN : SNN_ALIGNMENT);
     if (step->params.data == NULL) return NULL;
     step->params.capacity = bytes;
+  } else if (bytes > step->params.capacity) { /* for other shapes: there may be many */
+    if (!step->params_apart) step->params = (SnnBuffer){NULL, 0};
+    step->params_apart = true;
+    if (!snn_reserve(&step->params, bytes)) return NULL;
   }
   node->params = step->params.data;
   memset(node->params, 0, bytes);

@@ -246,9 +246,10 @@ def build_program(compiler: str, name: str, sanitizer: str, source: Path) -> Pat
     folder = cache_folder() / name
     objects = compile_all(compiler, folder, flags, [source])
     program = folder / source.stem
-    link = [compiler, sanitizer, *map(str, objects), "-o", str(program), "-lm", "-lpthread"]
+    part = program.with_suffix(f".{os.getpid()}.part")  # another process may be running the former one
+    link = [compiler, sanitizer, *map(str, objects), "-o", str(part), "-lm", "-lpthread"]
     subprocess.run(link, check=True, timeout=_BUILD_SECONDS)
-    return program
+    return part.replace(program)
 
 
 def preload(compiler: str) -> str:
