@@ -147,7 +147,8 @@ class _Builder:
         folder, _, name = source.removesuffix(".c").rpartition("/")
         if folder not in ("softnn", "softnn/ops"):
             return ("-Os",)
-        if not self.target.android or name.startswith("kernels"):
+        pushed = self.target.android or self.target.static
+        if not pushed or name.startswith("kernels"):
             return ()
         short = name in _SHORT if folder == "softnn/ops" else not name.startswith(_LOOPS)
         return ("-Os", "-Xclang", "-Oz") if short else ("-Os",)

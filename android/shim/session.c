@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -19,8 +20,9 @@ static void forget_executions(void *context) {
 }
 
 NtkSession *ntk_session_new(const char *library, NtkWatch *watch) {
-  NtkSession *session = calloc(1, sizeof *session);
-  if (session == NULL) return NULL;
+  /* Its tables are seldom full: pages that nobody writes to need no memory. */
+  NtkSession *session = mmap(NULL, sizeof *session, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (session == MAP_FAILED) return NULL;
   session->watch = watch != NULL ? watch : &session->own_watch;
   session->span_capacity = 16;
   session->spans = calloc(session->span_capacity, sizeof *session->spans);
@@ -46,7 +48,7 @@ void ntk_session_free(NtkSession *session) {
   }
   ntk_buffer_free(&session->meta);
   free(session->spans);
-  free(session);
+  munmap(session, sizeof *session);
 }
 
 /* --- replies --- */

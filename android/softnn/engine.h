@@ -181,7 +181,6 @@ void snn_desc_free(ANeuralNetworksMemoryDesc *desc);
 
 typedef struct {
   SnnTensor t; /* dims: 0 = unknown */
-  void *owned; /* a constant that cannot be read where it was */
   ANeuralNetworksMemory *memory;
   uint32_t writers;
   uint32_t slot; /* in instances of the finished model; SNN_NO_SLOT for constants, which all instances read where they lie */
@@ -218,7 +217,7 @@ struct ANeuralNetworksModel {
   uint32_t n_models, model_capacity;
   uint32_t *inputs, *outputs, n_inputs, n_outputs;
   uint32_t *order;  /* nodes in run order */
-  SnnSlab slab;     /* the nodes' lists, the scales, and the values that are copied at once */
+  SnnSlab slab;     /* the nodes' lists, the scales, and values: what is copied at once, what could not be read where it was */
   uint32_t weight;  /* nodes, with those of the referenced models, each as often as it is referred to */
   uint32_t depth;   /* levels of referenced models */
   bool identified, finished, invalid, relaxed;

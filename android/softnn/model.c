@@ -19,10 +19,7 @@ ANeuralNetworksModel *snn_model_retain(const ANeuralNetworksModel *model) {
 
 void snn_model_release(ANeuralNetworksModel *model) {
   if (model == NULL || atomic_fetch_sub_explicit(&model->references, 1, memory_order_acq_rel) != 1) return;
-  for (uint32_t i = 0; i < model->n_operands; i++) {
-    free(model->operands[i].owned);
-    snn_memory_release(model->operands[i].memory);
-  }
+  for (uint32_t i = 0; i < model->n_operands; i++) snn_memory_release(model->operands[i].memory);
   snn_slab_free(&model->slab);
   for (uint32_t i = 0; i < model->n_models; i++) snn_model_release(model->models[i]);
   free(model->operands);

@@ -133,14 +133,12 @@ static int sort_nodes(ANeuralNetworksModel *model) {
 }
 
 /* Constants are read where they lie, unless their elements cannot be read there. */
-static int align_constant(SnnOperand *operand) {
+static int align_constant(ANeuralNetworksModel *model, SnnOperand *operand) {
   size_t element = snn_element_size(operand->t.type);
   if (operand->t.lifetime != SNN_CONSTANT || element < 2 || (uintptr_t)operand->t.data % element == 0) return 0;
-  void *copy = snn_allocate_aligned(operand->t.length);
+  void *copy = snn_slab_take(&model->slab, operand->t.length, SNN_ALIGNMENT);
   if (copy == NULL) return ANEURALNETWORKS_OUT_OF_MEMORY;
-  memcpy(copy, operand->t.data, operand->t.length);
-  free(operand->owned);
-  operand->owned = operand->t.data = copy;
+  operand->t.data = memcpy(copy, operand->t.data, operand->t.length);
   return 0;
 }
 
@@ -150,7 +148,7 @@ static int assign_slots(ANeuralNetworksModel *model) {
     SnnLifetime lifetime = operand->t.lifetime;
     bool moves = lifetime == SNN_TEMPORARY || lifetime == SNN_MODEL_INPUT || lifetime == SNN_MODEL_OUTPUT;
     operand->slot = moves ? model->n_slots++ : SNN_NO_SLOT;
-    int code = align_constant(operand);
+    int code = align_constant(model, operand);
     if (code != 0) return code;
   }
   return 0;

@@ -33,17 +33,20 @@ typedef enum { SNN_TEMPORARY, SNN_MODEL_INPUT, SNN_MODEL_OUTPUT, SNN_CONSTANT, S
 /* There may be thousands: the order of the fields leaves no gaps. */
 typedef struct {
   int32_t type;     /* ANEURALNETWORKS_TENSOR_FLOAT32 ... */
-  uint32_t rank;
+  uint16_t rank;
+  bool rank_known; /* scalars: true, rank 0 */
+  SnnLifetime lifetime : 8;
   uint32_t dims[SNN_MAX_RANK]; /* during validate 0 = unknown; afterwards 0 = zero-sized */
   float scale;
   int32_t zero_point;
   void *data;      /* NULL while there is no value */
   size_t length;   /* bytes of the value */
   const float *channel_scales; /* TENSOR_QUANT8_SYMM_PER_CHANNEL: channel_count of them */
-  uint32_t channel_dim, channel_count;
-  uint32_t model;  /* SNN_SUBGRAPH: index of the referenced model, for ops/control_flow.c */
-  SnnLifetime lifetime : 8;
-  bool rank_known; /* scalars: true, rank 0 */
+  uint32_t channel_count;
+  union {
+    uint32_t channel_dim; /* with channel_scales */
+    uint32_t model;       /* SNN_SUBGRAPH: index of the referenced model, for ops/control_flow.c */
+  };
 } SnnTensor;
 
 typedef struct SnnNode SnnNode;

@@ -7,19 +7,34 @@
 
 enum { INPUT, WEIGHTS, BIAS, FUSE };
 
+/* How quantised sums become results. */
+typedef struct {
+  double scale;
+  int32_t zero_point, low, high;
+} Scaling;
+
 typedef struct {
   const SnnKernels *kernels;
   bool quantized;
   int float_kernel;
   uint32_t batch, units, depth, tile_rows;
   SnnStored in_form, weight_form;
-  double scale;
-  int32_t zero_point, low, high;
+  Scaling scaling;
   float lo, hi;
   const void *packed; /* NULL while the weights are not constant */
-  bool dot;           /* quantised, one unit: a panel would be mostly padding, so the weights are used where they lie */
   size_t converted_at, sums_at, products_at; /* in the scratch memory, after the packed weights */
 } FullyConnected;
+
+/* Quantised, one unit: a panel would be mostly padding, so the weights are used where they lie. There may be thousands of these, one for
+ * each unit of a layer. */
+typedef struct {
+  const SnnKernels *kernels;
+  Scaling scaling;
+  SnnStored in_form, weight_form;
+  uint32_t batch, depth;
+} Dot;
+
+static bool is_dot(const SnnNode *node) { return snn_is_quant8(node->in[INPUT]->type) && node->in[WEIGHTS]->dims[0] == 1; }
 
 static const SnnTypeLevel types[] = {{ANEURALNETWORKS_TENSOR_FLOAT32, 1}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM, 1},
                                      {ANEURALNETWORKS_TENSOR_FLOAT16, 3}, {ANEURALNETWORKS_TENSOR_QUANT8_ASYMM_SIGNED, 4}, SNN_NO_TYPE};
@@ -49,20 +64,17 @@ static void pack(const SnnNode *node, const FullyConnected *fc, void *packed) {
   else snn_fmatrix_pack(fc->kernels, packed, &weights, bias, fc->lo, fc->hi);
 }
 
-static int read_fuse(SnnNode *node, FullyConnected *fc) {
-  int32_t fuse;
-  SNN_TRY(snn_get_i32(node, FUSE, &fuse));
-  if (!fc->quantized) return snn_fused_range_float(node, fuse, &fc->lo, &fc->hi);
+static int read_scaling(SnnNode *node, int32_t fuse, Scaling *scaling) {
   const SnnTensor *out = node->out[0];
-  fc->scale = (double)node->in[INPUT]->scale * (double)node->in[WEIGHTS]->scale / (double)out->scale;
-  fc->zero_point = out->zero_point;
-  return snn_fused_range(node, fuse, out, &fc->low, &fc->high);
+  scaling->scale = (double)node->in[INPUT]->scale * (double)node->in[WEIGHTS]->scale / (double)out->scale;
+  scaling->zero_point = out->zero_point;
+  return snn_fused_range(node, fuse, out, &scaling->low, &scaling->high);
 }
 
-static int keep(SnnNode *node, const FullyConnected *fc) {
-  FullyConnected *params = snn_params(node, sizeof *params);
-  if (params == NULL) return SNN_NO_MEMORY;
-  *params = *fc;
+static int build_dot(SnnNode *node, const FullyConnected *fc) {
+  Dot *dot = snn_params(node, sizeof *dot);
+  if (dot == NULL) return SNN_NO_MEMORY;
+  *dot = (Dot){fc->kernels, fc->scaling, fc->in_form, fc->weight_form, fc->batch, fc->depth};
   return SNN_OK;
 }
 
@@ -70,8 +82,10 @@ static int keep(SnnNode *node, const FullyConnected *fc) {
 static int build(SnnNode *node, FullyConnected *fc) {
   bool constant = snn_weights_constant(node);
   size_t packed_bytes;
-  SNN_TRY(read_fuse(node, fc));
-  if (fc->dot) return keep(node, fc);
+  int32_t fuse;
+  SNN_TRY(snn_get_i32(node, FUSE, &fuse));
+  SNN_TRY(fc->quantized ? read_scaling(node, fuse, &fc->scaling) : snn_fused_range_float(node, fuse, &fc->lo, &fc->hi));
+  if (is_dot(node)) return build_dot(node, fc);
   bool fits = fc->quantized ? snn_qmatrix_bytes(fc->kernels, fc->units, fc->depth, &packed_bytes)
                             : snn_fmatrix_bytes(fc->kernels, fc->units, fc->depth, &packed_bytes);
   SNN_CHECK(node, fits && packed_bytes < SIZE_MAX / 4, "the weights are too large");
@@ -86,7 +100,10 @@ static int build(SnnNode *node, FullyConnected *fc) {
     if (fresh) pack(node, fc, packed);
     fc->packed = packed;
   }
-  return keep(node, fc);
+  FullyConnected *params = snn_params(node, sizeof *params);
+  if (params == NULL) return SNN_NO_MEMORY;
+  *params = *fc;
+  return SNN_OK;
 }
 
 static int prepare(SnnNode *node) {
@@ -106,7 +123,6 @@ static int prepare(SnnNode *node) {
     SNN_CHECK(node, difference <= 1e-6 * fmin(product, (double)bias->scale), "bias scale %.9g is not input scale * weight scale = %.9g",
               (double)bias->scale, product);
   }
-  fc.dot = fc.quantized && units == 1;
   fc.tile_rows = fc.batch < 4 * fc.kernels->q_rows ? fc.batch : 4 * fc.kernels->q_rows;
   if (fc.tile_rows == 0) fc.tile_rows = 1;
   SNN_CHECK(node, depth <= UINT32_MAX / 16 / fc.tile_rows && units <= UINT32_MAX / 16 / fc.tile_rows, "the weights are too large");
@@ -126,10 +142,10 @@ typedef struct {
 } Job;
 
 /* round-half-away(sum * scale) + zero point, clamped. */
-static uint8_t finish(const FullyConnected *fc, int32_t sum) {
-  double real = sum * fc->scale, whole = trunc(real), rest = real - whole;
-  whole += (rest >= 0.5) - (rest <= -0.5) + fc->zero_point;
-  return (uint8_t)(int32_t)(whole < fc->low ? fc->low : whole > fc->high ? fc->high : whole);
+static uint8_t finish(const Scaling *scaling, int32_t sum) {
+  double real = sum * scaling->scale, whole = trunc(real), rest = real - whole;
+  whole += (rest >= 0.5) - (rest <= -0.5) + scaling->zero_point;
+  return (uint8_t)(int32_t)(whole < scaling->low ? scaling->low : whole > scaling->high ? scaling->high : whole);
 }
 
 static void run_quantized(const Job *job, uint32_t first, uint32_t count) {
@@ -141,7 +157,7 @@ static void run_quantized(const Job *job, uint32_t first, uint32_t count) {
   fc->kernels->q_multiply(&matrix, NULL, &tile);
   for (uint32_t row = 0; row < tile.rows; row++) {
     size_t start = (size_t)row * fc->units;
-    for (uint32_t i = 0; i < count; i++) job->out[start + first + i] = finish(fc, products[start + i]);
+    for (uint32_t i = 0; i < count; i++) job->out[start + first + i] = finish(&fc->scaling, products[start + i]);
   }
 }
 
@@ -185,23 +201,23 @@ static void execute_quantized(SnnNode *node, const FullyConnected *fc, const voi
   }
 }
 
-static void execute_dot(SnnNode *node, const FullyConnected *fc) {
+static void execute_dot(SnnNode *node, const Dot *dot) {
   const uint8_t *in = node->in[INPUT]->data, *weights = node->in[WEIGHTS]->data;
   uint8_t *out = node->out[0]->data;
   int32_t bias = *(const int32_t *)node->in[BIAS]->data;
-  for (uint32_t row = 0; row < fc->batch; row++) {
-    int32_t sum = fc->kernels->q_dot(in + (size_t)row * fc->depth, fc->in_form, weights, fc->weight_form, fc->depth);
-    out[row] = finish(fc, (int32_t)((uint32_t)sum + (uint32_t)bias));
+  for (uint32_t row = 0; row < dot->batch; row++) {
+    int32_t sum = dot->kernels->q_dot(in + (size_t)row * dot->depth, dot->in_form, weights, dot->weight_form, dot->depth);
+    out[row] = finish(&dot->scaling, (int32_t)((uint32_t)sum + (uint32_t)bias));
   }
 }
 
 static int execute(SnnNode *node) {
-  const FullyConnected *fc = node->params;
-  const void *packed = fc->packed;
-  if (fc->dot) {
-    execute_dot(node, fc);
+  if (is_dot(node)) {
+    execute_dot(node, node->params);
     return SNN_OK;
   }
+  const FullyConnected *fc = node->params;
+  const void *packed = fc->packed;
   if (packed == NULL) {
     pack(node, fc, node->scratch);
     packed = node->scratch;
