@@ -4,7 +4,7 @@
 
 #include "numeric.h"
 
-/* Packed weights: for each panel of `columns` output channels, for each unit of depth, columns x unit elements. */
+/* Packed weights: for each panel of `columns` output channels (the last may be a narrow one), for each unit of depth, columns x unit elements. */
 
 /* The end of a packed product. */
 typedef struct {
@@ -15,6 +15,17 @@ typedef struct {
 static const uint64_t bound = (uint64_t)1 << 30; /* see SnnQMatrix.bounded */
 
 static size_t panels(size_t n, size_t columns) { return (n + columns - 1) / columns; }
+
+/* Columns of the panel that begins with output n0 of n. */
+static size_t panel_columns(const SnnKernels *kernels, size_t n, size_t n0, size_t columns) {
+  return n - n0 <= kernels->narrow ? kernels->narrow : columns;
+}
+
+/* Columns of all panels. */
+static size_t padded_columns(const SnnKernels *kernels, size_t n, size_t columns) {
+  size_t before = n == 0 ? 0 : (n - 1) / columns * columns;
+  return n == 0 ? 0 : before + panel_columns(kernels, n, before, columns);
+}
 
 size_t snn_converted_bytes(const SnnKernels *kernels, size_t k) { return snn_align(k, kernels->q_unit) * kernels->q_element; }
 
@@ -41,8 +52,8 @@ uint32_t snn_block_height(uint32_t rows, uint32_t heights) {
 
 uint64_t snn_block_cost(uint32_t rows, uint32_t heights) { return blocks_cost(rows, snn_block_height(rows, heights)); }
 
-static bool packed_bytes(size_t n, size_t k, size_t columns, size_t unit, size_t element, size_t *weights, size_t *all) {
-  size_t padded_n = panels(n, columns) * columns, padded_k = snn_align(k, unit);
+static bool packed_bytes(const SnnKernels *kernels, size_t n, size_t k, size_t columns, size_t unit, size_t element, size_t *weights, size_t *all) {
+  size_t padded_n = padded_columns(kernels, n, columns), padded_k = snn_align(k, unit);
   size_t elements, bytes, bias;
   if (!snn_size_mul(padded_n, padded_k, &elements) || !snn_size_mul(elements, element, &bytes)) return false;
   if (!snn_size_mul(padded_n, 4, &bias) || bytes > SIZE_MAX - 128 - bias) return false;
@@ -53,12 +64,12 @@ static bool packed_bytes(size_t n, size_t k, size_t columns, size_t unit, size_t
 
 bool snn_qmatrix_bytes(const SnnKernels *kernels, size_t n, size_t k, size_t *bytes) {
   size_t weights;
-  return packed_bytes(n, k, kernels->q_columns, kernels->q_unit, kernels->q_element, &weights, bytes);
+  return packed_bytes(kernels, n, k, kernels->q_columns, kernels->q_unit, kernels->q_element, &weights, bytes);
 }
 
 bool snn_fmatrix_bytes(const SnnKernels *kernels, size_t n, size_t k, size_t *bytes) {
   size_t weights;
-  return packed_bytes(n, k, kernels->f_columns, 1, sizeof(float), &weights, bytes);
+  return packed_bytes(kernels, n, k, kernels->f_columns, 1, sizeof(float), &weights, bytes);
 }
 
 /* Zero points in the 8-bit format: of the converted input, and of the weights, which are signed there. */
@@ -67,7 +78,7 @@ static int32_t converted_zero(const SnnKernels *kernels, SnnStored form) { retur
 
 SnnQMatrix snn_qmatrix_at(const SnnKernels *kernels, const void *memory, size_t n, size_t k, SnnStored weight_form) {
   size_t weights = 0, all = sizeof(Trailer);
-  packed_bytes(n, k, kernels->q_columns, kernels->q_unit, kernels->q_element, &weights, &all);
+  packed_bytes(kernels, n, k, kernels->q_columns, kernels->q_unit, kernels->q_element, &weights, &all);
   int32_t factor = kernels->q_element == 1 ? -signed_zero(weight_form) : 0;
   const char *bytes = memory;
   const Trailer *trailer = (const Trailer *)(const void *)(bytes + all - sizeof(Trailer));
@@ -76,7 +87,7 @@ SnnQMatrix snn_qmatrix_at(const SnnKernels *kernels, const void *memory, size_t 
 
 SnnFMatrix snn_fmatrix_at(const SnnKernels *kernels, const void *memory, size_t n, size_t k, float lo, float hi) {
   size_t weights = 0, all;
-  packed_bytes(n, k, kernels->f_columns, 1, sizeof(float), &weights, &all);
+  packed_bytes(kernels, n, k, kernels->f_columns, 1, sizeof(float), &weights, &all);
   return (SnnFMatrix){(uint32_t)n, (uint32_t)k, memory, (const float *)((const char *)memory + weights), lo, hi};
 }
 
@@ -193,19 +204,19 @@ SnnQMatrix snn_qmatrix_pack(const SnnKernels *kernels, void *memory, const SnnWe
                             SnnStored input_form, const int32_t *bias) {
   size_t k = (size_t)weights->ny * weights->nx * weights->nc, columns = kernels->q_columns;
   SnnQMatrix matrix = snn_qmatrix_at(kernels, memory, weights->n, k, weight_form);
-  size_t panel_bytes = columns * snn_align(k, kernels->q_unit) * kernels->q_element;
-  size_t count = panels(weights->n, columns);
-  memset(memory, 0, count * panel_bytes);
+  size_t column_bytes = snn_align(k, kernels->q_unit) * kernels->q_element, padded = padded_columns(kernels, weights->n, columns);
+  memset(memory, 0, padded * column_bytes);
   int32_t *folded = (int32_t *)((char *)memory + ((const char *)matrix.bias - (const char *)memory));
   int32_t input_zero = converted_zero(kernels, input_form), weight_zero = signed_zero(weight_form);
-  Trailer *trailer = (Trailer *)(void *)((char *)folded + snn_align(count * columns * sizeof(int32_t), 64));
+  Trailer *trailer = (Trailer *)(void *)((char *)folded + snn_align(padded * sizeof(int32_t), 64));
   trailer->largest = 0;
   size_t told = 0;
-  for (size_t n = 0; n < count * columns; n++) {
+  for (size_t n = 0; n < padded; n++) {
     folded[n] = 0;
     if (n >= weights->n) continue;
     told = tell_packed(weights, 1, told, n);
-    Column to = {(char *)memory + n / columns * panel_bytes, n % columns, columns, kernels->q_unit};
+    size_t n0 = n / columns * columns;
+    Column to = {(char *)memory + n0 * column_bytes, n - n0, panel_columns(kernels, weights->n, n0, columns), kernels->q_unit};
     ColumnSums sums = pack_q_column(&to, weights, n, weight_form, kernels->q_element);
     uint64_t largest = greatest(bias ? bias[n] : 0, sums.distance);
     if (largest > trailer->largest) trailer->largest = largest;
@@ -258,12 +269,13 @@ static void pack_f_columns(float *to, size_t columns, const SnnWeights *weights,
 }
 
 SnnFMatrix snn_fmatrix_pack(const SnnKernels *kernels, void *memory, const SnnWeights *weights, const float *bias, float lo, float hi) {
-  size_t k = (size_t)weights->ny * weights->nx * weights->nc, columns = kernels->f_columns;
+  size_t k = (size_t)weights->ny * weights->nx * weights->nc;
   SnnFMatrix matrix = snn_fmatrix_at(kernels, memory, weights->n, k, lo, hi);
   float *packed = memory, *padded_bias = packed + (matrix.bias - matrix.weights);
   size_t told = 0;
-  for (size_t n0 = 0; n0 < weights->n; n0 += columns) {
+  for (size_t n0 = 0, columns; n0 < weights->n; n0 += columns) {
     float *panel = packed + n0 * k;
+    columns = panel_columns(kernels, weights->n, n0, kernels->f_columns);
     told = tell_packed(weights, sizeof(float), told, n0);
     for (size_t n = n0; n < n0 + columns; n++) padded_bias[n] = n < weights->n && bias ? bias[n] : 0;
     for (size_t column = 0, width; column < columns; column += width) {

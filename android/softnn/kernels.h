@@ -128,6 +128,7 @@ typedef struct {
   uint32_t q_rows, q_columns, q_unit, q_element; /* tile height, panel width, depth unit, bytes of a converted input element */
   bool q_signed;                           /* with q_element 1: converted bytes are signed; else unsigned */
   uint32_t f_rows, f_columns;
+  uint32_t narrow;                         /* width of a last panel that has no more columns; 0: always as the others */
   uint32_t q_heights, f_heights;           /* of blocks of rows, a bit each */
   uint32_t dw_block, dw_vectors, dw_group, dw_element; /* channels at a time, in so many vectors; taps at a time; bytes of a weight */
   uint32_t dw_narrow[2];                   /* narrower blocks (then several pixels at a time); 0 where there are none */

@@ -95,6 +95,9 @@ const SnnKernels SNN_TABLE = {
     .q_signed = Q_SIGNED,
     .f_rows = SNN_F_ROWS,
     .f_columns = SNN_F_COLUMNS,
+#ifdef SNN_WIDE
+    .narrow = SNN_LANES,
+#endif
     .q_heights = BLOCK_HEIGHTS(SNN_Q_ROWS),
     .f_heights = BLOCK_HEIGHTS(SNN_F_ROWS),
     .dw_block = DW_BLOCK,

@@ -18,7 +18,7 @@ SNN_INLINE void FLOAT_NAME(f_block)(const int rows, const int vectors, const Snn
       VecF32 x = splat_f32(SNN_LOAD(float, a + i * tile->a_stride));
       SNN_UNROLL for (int j = 0; j < vectors; j++) acc[i][j] = MULTIPLY_ADD(x, w[j], acc[i][j]);
     }
-    panel += SNN_F_COLUMNS;
+    panel += vectors * SNN_LANES;
     a += sizeof(float);
   }
   VecF32 lo = splat_f32(m->lo), hi = splat_f32(m->hi);

@@ -54,7 +54,7 @@ SNN_INLINE void q_accumulate(const int rows, const int vectors, VecI32 acc[SNN_Q
       VecI32 x = two_units(a + 2 * i * stride, a + second * stride);
       SNN_UNROLL for (int j = 0; j < 2 * vectors; j++) square[i][j] = matrix8(square[i][j], x, w[j]);
     }
-    panel += 2 * SNN_Q_VECTORS * SNN_VECTOR_BYTES;
+    panel += 2 * vectors * SNN_VECTOR_BYTES;
   }
   SNN_UNROLL for (int i = 0; i < rows; i++) {
     SNN_UNROLL for (int j = 0; j < vectors; j++) {
@@ -89,7 +89,7 @@ SNN_INLINE void q_accumulate(const int rows, const int vectors, VecI32 acc[SNN_Q
       VecI32 x = splat_unit(a + i * stride);
       SNN_UNROLL for (int j = 0; j < vectors; j++) acc[i][j] = multiply_unit(acc[i][j], x, w[j]);
     }
-    panel += SNN_Q_VECTORS * SNN_VECTOR_BYTES;
+    panel += vectors * SNN_VECTOR_BYTES;
   }
 }
 
@@ -203,12 +203,6 @@ static void q_panel_simple(const SnnQMatrix *m, const SnnRequant *r, const Narro
                            const char *panel) {
   q_panel(SNN_Q_VECTORS, Q_ALL, height, m, r, n, Q_SIMPLE, tile, n0, panel);
 }
-#ifdef SNN_WIDE
-static void q_panel_narrow(const SnnQMatrix *m, const SnnRequant *r, const Narrow *n, const SnnTile *tile, uint32_t height, uint32_t n0,
-                           const char *panel) {
-  q_panel(1, Q_FEW, height, m, r, n, Q_SIMPLE, tile, n0, panel);
-}
-#endif
 static void q_panel_any(const SnnQMatrix *m, const SnnRequant *r, const Narrow *n, const SnnTile *tile, uint32_t height, uint32_t n0,
                         const char *panel) {
   q_panel(SNN_Q_VECTORS, Q_FEW, height, m, r, n, Q_ANY, tile, n0, panel);
@@ -216,29 +210,32 @@ static void q_panel_any(const SnnQMatrix *m, const SnnRequant *r, const Narrow *
 static void q_panel_raw(const SnnQMatrix *m, const SnnTile *tile, uint32_t height, uint32_t n0, const char *panel) {
   q_panel(SNN_Q_VECTORS, Q_FEW, height, m, NULL, NULL, Q_RAW, tile, n0, panel);
 }
+#ifdef SNN_WIDE
+static void q_panel_narrow(const SnnQMatrix *m, const SnnRequant *r, const Narrow *n, bool simple, const SnnTile *tile, uint32_t height,
+                           uint32_t n0, const char *panel) {
+  if (r == NULL) q_panel(1, Q_FEW, height, m, NULL, NULL, Q_RAW, tile, n0, panel);
+  else if (simple) q_panel(1, Q_FEW, height, m, r, n, Q_SIMPLE, tile, n0, panel);
+  else q_panel(1, Q_FEW, height, m, r, n, Q_ANY, tile, n0, panel);
+}
+#endif
 
 static void q_multiply(const SnnQMatrix *m, const SnnRequant *r, const SnnTile *tile) {
   const char *panel = m->weights;
   size_t panel_bytes = (size_t)SNN_Q_COLUMNS * snn_align(m->k, Q_UNIT) * Q_ELEMENT;
   uint32_t few = snn_block_height(tile->rows, Q_FEW), all = snn_block_height(tile->rows, Q_ALL);
-  if (r == NULL) {
-    for (uint32_t n0 = 0; n0 < m->n; n0 += SNN_Q_COLUMNS, panel += panel_bytes) q_panel_raw(m, tile, few, n0, panel);
-    return;
-  }
-  Narrow narrow = make_narrow(r->is_signed, r->zero_point, r->lo, r->hi);
-  bool simple = m->bounded && r->plain;
+  Narrow narrow = {0};
+  if (r != NULL) narrow = make_narrow(r->is_signed, r->zero_point, r->lo, r->hi);
+  bool simple = r != NULL && m->bounded && r->plain;
   for (uint32_t n0 = 0; n0 < m->n; n0 += SNN_Q_COLUMNS, panel += panel_bytes) {
-    if (!simple) {
-      q_panel_any(m, r, &narrow, tile, few, n0, panel);
-      continue;
-    }
 #ifdef SNN_WIDE
     if (m->n - n0 <= SNN_LANES) {
-      q_panel_narrow(m, r, &narrow, tile, few, n0, panel);
-      continue;
+      q_panel_narrow(m, r, &narrow, simple, tile, few, n0, panel);
+      return;
     }
 #endif
-    q_panel_simple(m, r, &narrow, tile, all, n0, panel);
+    if (r == NULL) q_panel_raw(m, tile, few, n0, panel);
+    else if (simple) q_panel_simple(m, r, &narrow, tile, all, n0, panel);
+    else q_panel_any(m, r, &narrow, tile, few, n0, panel);
   }
 }
 
