@@ -125,10 +125,11 @@ static int plan_products(SnnNode *node, Conv *conv) {
   bool fits = conv->quantized ? snn_qmatrix_bytes(kernels, conv->group_out, depth, &conv->packed_step)
                               : snn_fmatrix_bytes(kernels, conv->group_out, depth, &conv->packed_step);
   SNN_CHECK(node, fits, "the filter is too large");
-  /* A tile stays in the first two caches; all weights are read anew for each, so that many of them want larger ones. */
+  /* A tile stays in the first cache, beside a panel of weights. All weights are read anew for each tile: where they do not stay in the second
+   * one, the tile may. */
   size_t row = conv->quantized ? snn_converted_bytes(kernels, depth) : depth * sizeof(float);
   size_t height = conv->quantized ? kernels->q_rows : kernels->f_rows;
-  size_t cache = conv->packed_step > (512 << 10) ? 256 << 10 : 48 << 10;
+  size_t cache = conv->packed_step > (1 << 20) ? 64 << 10 : 16 << 10;
   size_t rows = cache / row / height * height;
   rows = rows < height ? height : rows > 16 * height ? 16 * height : rows;
   conv->tile_rows = (uint32_t)rows;
