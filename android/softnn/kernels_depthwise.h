@@ -17,10 +17,12 @@ extern __typeof__(*((const SnnKernels *)0)->q_depthwise) snn_dot8_q_depthwise;
 #else
 #define DW_KERNEL q_depthwise
 
-/* A block: `count` channels (of `width` places) of `together` neighbouring pixels, of which `live` exist. */
+/* A block: `count` channels (of `width` places) of `together` neighbouring pixels, of which `live` exist. `dense`: a whole vector's bytes, which
+ * follow each other. */
 typedef struct {
   size_t count, width;
   uint32_t together, live;
+  bool dense;
 } DwShape;
 
 #ifdef SNN_AVX512
@@ -29,6 +31,7 @@ SNN_INLINE __mmask64 dw_mask(size_t count) { return count == 64 ? ~(__mmask64)0 
 
 /* The bytes of a block: whole, masked, or the same channels of two or four pixels side by side. */
 SNN_INLINE VecI8 dw_load(const int together, const char *from, size_t step, const DwShape *shape) {
+  if (together != 1 && shape->dense) return (VecI8)_mm512_loadu_si512(from);
   __mmask64 mask = dw_mask(shape->count);
   if (together == 1) return (VecI8)_mm512_maskz_loadu_epi8(mask, from);
   if (together == 2) {
@@ -50,6 +53,8 @@ SNN_INLINE void dw_store(const int together, char *to, size_t step, VecI8 bytes,
   __m512i x = (__m512i)bytes;
   if (together == 1) {
     _mm512_mask_storeu_epi8(to, mask, x);
+  } else if (shape->dense && step == shape->count) {
+    _mm512_storeu_si512(to, x);
   } else if (together == 2) {
     _mm256_mask_storeu_epi8(to, (__mmask32)mask, _mm512_castsi512_si256(x));
     if (shape->live > 1) _mm256_mask_storeu_epi8(to + step, (__mmask32)mask, _mm512_extracti64x4_epi64(x, 1));
@@ -98,6 +103,21 @@ SNN_INLINE void dw_group(const int together, VecI32 acc[DW_VECTORS], VecI32 sum[
   }
 }
 
+#ifdef SNN_AVX512
+/* A group of one tap, as 3x3 and 5x5 filters have at their end: its bytes in all places, of which the others' weights are 0. */
+SNN_INLINE void dw_single(const int together, VecI32 acc[DW_VECTORS], VecI32 sum[DW_VECTORS], bool summed, const SnnPixels *run, uint32_t tap,
+                          size_t offset, VecI8 flip, const char *weights, const DwShape *shape) {
+  VecI8 x = dw_load(together, run->taps[tap] + offset, run->step, shape) ^ flip;
+  VecI16 lo = (VecI16)interleave_i8_lo(x, x), hi = (VecI16)interleave_i8_hi(x, x);
+  VecI32 lanes[4] = {(VecI32)interleave_i16_lo(lo, lo), (VecI32)interleave_i16_hi(lo, lo), (VecI32)interleave_i16_lo(hi, hi),
+                     (VecI32)interleave_i16_hi(hi, hi)};
+  SNN_UNROLL for (int j = 0; j < 4; j++) {
+    acc[j] = dot8(acc[j], lanes[j], SNN_LOAD(VecI32, weights + j * SNN_VECTOR_BYTES));
+    if (summed) sum[j] = dot8(sum[j], lanes[j], splat_i32(1));
+  }
+}
+#endif
+
 #else
 
 SNN_INLINE VecI16 dw_widen(const char *from, HalfU8 flip, VecI16 zero, const DwShape *shape) {
@@ -130,8 +150,15 @@ SNN_INLINE void dw_run(const int together, const bool summed, const SnnQDepthwis
       sum[j] = splat_i32(0);
     }
     shape.live = run->pixels - p;
+    shape.dense = shape.live >= (uint32_t)together && run->step == shape.count && shape.count * (size_t)together == SNN_VECTOR_BYTES;
     size_t offset = p * run->step + c;
     for (uint32_t g = 0; g < groups; g++) {
+#ifdef SNN_AVX512
+      if (run->count - g * DW_GROUP == 1) {
+        dw_single(together, acc, sum, summed, run, g * DW_GROUP, offset, flip, weights + g * group_bytes, &shape);
+        break;
+      }
+#endif
 #ifdef SNN_DOT8
       dw_group(together, acc, sum, summed, run, g * DW_GROUP, offset, flip, weights + g * group_bytes, &shape);
 #else
@@ -164,20 +191,20 @@ static void q_depthwise(const SnnQDepthwise *d, const SnnPixels *run) {
   Narrow narrow = make_narrow(d->requant.is_signed, d->requant.zero_point, d->requant.lo, d->requant.hi);
   bool simple = d->bounded && d->requant.plain, summed = d->sum_factor != 0;
   size_t c = 0, block = 0;
-  for (; c + DW_BLOCK <= run->channels; c += DW_BLOCK, block++) DW_RUN(1, ((DwShape){DW_BLOCK, DW_BLOCK, 1, 1}));
+  for (; c + DW_BLOCK <= run->channels; c += DW_BLOCK, block++) DW_RUN(1, ((DwShape){DW_BLOCK, DW_BLOCK, 1, 1, false}));
   size_t rest = run->channels - c;
   if (rest == 0) return;
 #ifdef SNN_AVX512
   if (rest <= 16) {
-    DW_RUN(4, ((DwShape){rest, 16, 4, 1}));
+    DW_RUN(4, ((DwShape){rest, 16, 4, 1, false}));
     return;
   }
   if (rest <= 32) {
-    DW_RUN(2, ((DwShape){rest, 32, 2, 1}));
+    DW_RUN(2, ((DwShape){rest, 32, 2, 1, false}));
     return;
   }
 #endif
-  DW_RUN(1, ((DwShape){rest, DW_BLOCK, 1, 1}));
+  DW_RUN(1, ((DwShape){rest, DW_BLOCK, 1, 1, false}));
 }
 
 #endif
