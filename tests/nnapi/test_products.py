@@ -231,10 +231,9 @@ def test_grouped(kernels: Nnapi, dtype: str, seed, size, cout, groups, depth, ke
     agree(kernels, GROUPED_CONV_2D, [x, w, b, *scalars], y, case.expected(), depth=terms)
 
 
-@pytest.mark.parametrize("dtype", ("float32", "uint8", "per_channel"))
-@examples
-@given(cin=st.integers(1, 40), **{k: v for k, v in geometry.items() if k not in ("dilation", "fuse")})
-def test_transposed(kernels: Nnapi, dtype: str, seed, size, cout, cin, kernel, stride, batch) -> None:
+def check_transposed(
+    kernels: Nnapi, dtype: str, seed: int, size: tuple[int, int], cout: int, cin: int, kernel: tuple[int, int], stride: tuple[int, int], batch: int
+) -> None:
     generator = np.random.default_rng(seed)
     x = stored(generator, dtype, (batch, *size, cin))
     shape = np.array([batch, size[0] * stride[0], size[1] * stride[1], cout], np.int32)
@@ -244,6 +243,34 @@ def test_transposed(kernels: Nnapi, dtype: str, seed, size, cout, cin, kernel, s
         stride_h=stride[0], stride_w=stride[1], padding=0, fused_activation_function=0), version=4)  # fmt: skip
     want = case.expected(order=(1, 0, 2), extra=[T(shape, const=True)])
     agree(kernels, TRANSPOSE_CONV_2D, [x, w, b, shape, SAME, stride[1], stride[0], 0, False], y, want, depth=depth)
+
+
+@pytest.mark.parametrize("dtype", ("float32", "uint8", "per_channel"))
+@examples
+@given(cin=st.integers(1, 40), **{k: v for k, v in geometry.items() if k not in ("dilation", "fuse")})
+def test_transposed(kernels: Nnapi, dtype: str, seed, size, cout, cin, kernel, stride, batch) -> None:
+    check_transposed(kernels, dtype, seed, size, cout, cin, kernel, stride, batch)
+
+
+@pytest.mark.parametrize("dtype", ("float32", "uint8", "per_channel"))
+@pytest.mark.parametrize("kernel, stride", [((1, 1), (5, 4)), ((2, 3), (7, 3)), ((3, 2), (1, 9)), ((2, 2), (300, 211))])
+def test_transposed_strides_longer_than_the_filter(
+    kernels: Nnapi, dtype: str, kernel: tuple[int, int], stride: tuple[int, int]
+) -> None:
+    """Most results are the bias alone."""
+    check_transposed(kernels, dtype, 5, (2, 3), 19, 7, kernel, stride, 2)
+
+
+def test_transposed_stride_of_thousands(kernels: Nnapi) -> None:
+    """Neither time nor memory for each phase of the stride: there are a million."""
+    x = Value(np.array([[[[2.0]]]], np.float32))
+    w, b = Value(np.arange(1, 5, dtype=np.float32).reshape(1, 2, 2, 1), constant=True), Value(np.array([0.5], np.float32), constant=True)
+    y = Value(np.zeros((1, 1024, 1024, 1), np.float32))
+    shape = np.array(y.data.shape, np.int32)
+    got = product(kernels, TRANSPOSE_CONV_2D, [x, w, b, shape, SAME + 1, 1024, 1024, 0, False], y)
+    want = np.full_like(y.data, 0.5)
+    want[0, :2, :2, 0] += [[2, 4], [6, 8]]
+    np.testing.assert_array_equal(got, want)
 
 
 @pytest.mark.parametrize("dtype", ("float32", "uint8", "int8"))

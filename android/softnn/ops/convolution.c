@@ -2,7 +2,8 @@
  *
  * Every output position has a row of depth taps x channels; a tile of such rows is gathered (padding becomes the zero point), converted and
  * multiplied with the packed filter. A transposed convolution is cut into stride x stride phases: output positions with the same remainder
- * meet the same taps, so each phase is an ordinary convolution with stride 1 whose taps are every stride-th of the filter, in reverse.
+ * meet the same taps, so each phase is an ordinary convolution with stride 1 whose taps are every stride-th of the filter, in reverse. Where
+ * the stride is longer than the filter, the phases that meet no tap are all alike and count as one.
  */
 #include "convolution.h"
 
@@ -57,12 +58,32 @@ static Direction direction(const SnnAxis *axis, bool transposed, int32_t start) 
                      taps ? (uint32_t)(r + last * stride) : 0};
 }
 
+static uint32_t axis_phases(const Conv *conv, const SnnAxis *axis) {
+  return !conv->transposed ? 1 : axis->stride <= axis->filter ? (uint32_t)axis->stride : (uint32_t)axis->filter + 1;
+}
+
+/* The first output position of a phase, which may lie behind the last: then the phase is empty. Phase r has remainder r, and the one without
+ * taps all from the filter's length on. */
+static int32_t axis_start(const Conv *conv, const SnnAxis *axis, uint32_t phase) {
+  if (!conv->transposed) return 0;
+  int64_t first = axis->before % axis->stride;
+  if (phase == (uint32_t)axis->filter && first > axis->filter) return 0;
+  return (int32_t)((phase - first + axis->stride) % axis->stride);
+}
+
 static Phase phase_of(const Conv *conv, uint32_t index) {
+  const SnnAxis *y = &conv->window.y, *x = &conv->window.x;
   Phase phase;
-  phase.y = direction(&conv->window.y, conv->transposed, (int32_t)(index / conv->phase_columns));
-  phase.x = direction(&conv->window.x, conv->transposed, (int32_t)(index % conv->phase_columns));
+  phase.y = direction(y, conv->transposed, axis_start(conv, y, index / conv->phase_columns));
+  phase.x = direction(x, conv->transposed, axis_start(conv, x, index % conv->phase_columns));
   phase.depth = (size_t)phase.y.steps.taps * phase.x.steps.taps * conv->group_in;
   return phase;
+}
+
+/* Does it meet no tap? */
+static bool is_gap(const Conv *conv, uint32_t index) {
+  const SnnAxis *y = &conv->window.y, *x = &conv->window.x;
+  return conv->transposed && (index / conv->phase_columns >= (uint32_t)y->filter || index % conv->phase_columns >= (uint32_t)x->filter);
 }
 
 /* --- validate --- */
@@ -110,7 +131,6 @@ static void pack_all(const Conv *conv, const SnnNode *node, void *packed) {
 
 /* --- prepare --- */
 
-static uint32_t smaller(int32_t a, int32_t b) { return (uint32_t)(a < b ? a : b); }
 static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
 /* Sizes of a packed matrix and of a tile, both for the phase with the most taps. */
@@ -172,8 +192,9 @@ static uint32_t packing_tag(const Conv *conv) {
 static int build(SnnNode *node, Conv *draft) {
   size_t channels = draft->out.channels, padded = channels + draft->kernels->q_columns;
   size_t matrices, packed_bytes;
-  SNN_CHECK(node, snn_size_mul((size_t)draft->phase_rows * draft->phase_columns, draft->groups, &matrices) &&
-                      snn_size_mul(matrices, draft->packed_step, &packed_bytes), "the filter is too large");
+  SNN_CHECK(node, snn_size_mul(draft->phase_rows, draft->phase_columns, &matrices) && snn_size_mul(matrices, draft->groups, &matrices) &&
+                      snn_size_mul(matrices, draft->packed_step, &packed_bytes),
+            "the filter is too large");
   SNN_TRY(plan_scratch(node, draft, packed_bytes));
   size_t requant_at = snn_align(sizeof(Conv), 64);
   char *block = snn_params(node, requant_at + (draft->quantized ? snn_requant_bytes(padded) : 0));
@@ -222,8 +243,9 @@ static int finish(SnnNode *node, Conv *conv) {
   uint32_t channels = node->in[CONV_FILTER]->dims[0];
   conv->out = (SnnImage){conv->window.in.batch, (uint32_t)y->out, (uint32_t)x->out, channels};
   SNN_TRY(snn_set_image(node, &conv->window, channels));
-  conv->phase_rows = conv->transposed ? smaller(y->stride, y->out) : 1;
-  conv->phase_columns = conv->transposed ? smaller(x->stride, x->out) : 1;
+  conv->phase_rows = axis_phases(conv, y);
+  conv->phase_columns = axis_phases(conv, x);
+  SNN_CHECK(node, (uint64_t)conv->phase_rows * conv->phase_columns <= INT32_MAX, "the filter is too large");
   conv->threads = snn_workers(node);
   SNN_TRY(plan_products(node, conv));
   return build(node, conv);
@@ -377,14 +399,20 @@ static void run_positions(const Part *part, size_t begin, size_t end) {
   }
 }
 
+/* All output channels, with the memory of one worker. */
+static Part part_of(const Job *job, uint32_t worker) {
+  const Conv *conv = job->conv;
+  char *tile = job->tiles + worker * (conv->tile_bytes + conv->converted_bytes), *converted = tile + conv->tile_bytes;
+  size_t sums = snn_align(conv->tile_rows * sizeof(int32_t), 64);
+  return (Part){job, tile, converted, (int32_t *)(void *)(converted + conv->converted_bytes - sums), 0, conv->group_out};
+}
+
 /* Parts [begin, end). */
 static void run_parts(void *arg, uint32_t worker, size_t begin, size_t end) {
   Job *job = arg;
   const Conv *conv = job->conv;
-  char *tile = job->tiles + worker * (conv->tile_bytes + conv->converted_bytes), *converted = tile + conv->tile_bytes;
-  size_t sums = snn_align(conv->tile_rows * sizeof(int32_t), 64);
   for (size_t i = begin; i < end; i++) {
-    Part part = {job, tile, converted, (int32_t *)(void *)(converted + conv->converted_bytes - sums), 0, conv->group_out};
+    Part part = part_of(job, worker);
     size_t all = job->by_columns ? conv->group_out : job->count;
     size_t first = job->units * i / job->parts * job->unit, past = job->units * (i + 1) / job->parts * job->unit;
     if (past > all) past = all;
@@ -438,6 +466,30 @@ static void cut(const Conv *conv, Job *job) {
   job->parts = least(threads * (each > 0 ? each : 1), job->units);
 }
 
+/* False when the phase has no positions. */
+static bool begin_phase(Job *job, const char *packed, uint32_t index) {
+  const Conv *conv = job->conv;
+  job->phase = phase_of(conv, index);
+  job->packed = packed + (size_t)index * conv->groups * conv->packed_step;
+  job->count = (size_t)conv->out.batch * job->phase.y.steps.count * job->phase.x.steps.count;
+  return job->count > 0;
+}
+
+/* What positions without taps get (the bias) in all positions; those with taps are overwritten then. */
+static void fill_gaps(Job *job, const char *packed) {
+  const Conv *conv = job->conv;
+  size_t pixel = (size_t)conv->out.channels * conv->element, all = pixel * conv->out.batch * conv->out.height * conv->out.width, done = pixel;
+  for (uint32_t i = 0; i < conv->phase_rows * conv->phase_columns; i++) {
+    if (!is_gap(conv, i) || !begin_phase(job, packed, i)) continue;
+    Part part = part_of(job, 0);
+    run_positions(&part, 0, 1);
+    size_t first = ((size_t)job->phase.y.start * conv->out.width + (size_t)job->phase.x.start) * pixel;
+    memmove(job->out, job->out + first, pixel);
+    for (; done < all; done *= 2) memcpy(job->out + done, job->out, done < all - done ? done : all - done);
+    return;
+  }
+}
+
 static int execute(SnnNode *node) {
   const Conv *conv = node->params;
   char *scratch = node->scratch;
@@ -452,11 +504,9 @@ static int execute(SnnNode *node) {
     pack_all(conv, node, scratch + conv->packed_at);
     packed = scratch + conv->packed_at;
   }
+  fill_gaps(&job, packed);
   for (uint32_t i = 0; i < conv->phase_rows * conv->phase_columns; i++) {
-    job.phase = phase_of(conv, i);
-    job.packed = packed + (size_t)i * conv->groups * conv->packed_step;
-    job.count = (size_t)conv->out.batch * job.phase.y.steps.count * job.phase.x.steps.count;
-    if (job.count == 0) continue;
+    if (is_gap(conv, i) || !begin_phase(&job, packed, i)) continue;
     cut(conv, &job);
     snn_parallel_by_worker(node, job.parts, 1, run_parts, &job);
   }
