@@ -281,11 +281,16 @@ def softmax(b: Builder, name: str) -> None:
 def l2_normalization(b: Builder) -> None:
     x = b.pick([*FLOATS, *BYTES], rank=(1, 2, 3, 4))
     given, axis = b.axis(len(x.dims))
-    if np.any(np.sqrt((x.real**2).sum(axis=axis)) < 0.1):
-        raise Unfit
+
+    def reference(p: Any) -> Any:
+        length = np.sqrt((p * p).sum(axis=axis, keepdims=True))
+        if np.any(length < 0.1):
+            raise Unfit
+        return p / length
+
+    reference(x.real)
     out: Quantisation = (1 / 128, 128 if x.kind == "u8" else 0) if x.kind in BYTES else NONE
-    b.emit("L2_NORMALIZATION", 11, [x, b.scalar(given)], [(x.kind, out)],
-           lambda p: p / np.sqrt((p * p).sum(axis=axis, keepdims=True)), arguments=[x])  # fmt: skip
+    b.emit("L2_NORMALIZATION", 11, [x, b.scalar(given)], [(x.kind, out)], reference, arguments=[x])
 
 
 @makes("LOCAL_RESPONSE_NORMALIZATION")
