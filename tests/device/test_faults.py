@@ -308,7 +308,8 @@ os.kill(os.getpid(), signal.SIGKILL)
 # -- the client ------------------------------------------------------------------------------------------------------
 
 CLIENT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
 from pathlib import Path
 from nnapi_toolkit.device import open_device
 device = open_device("virtual")
