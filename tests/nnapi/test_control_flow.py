@@ -14,6 +14,7 @@ from .client import (
     MISSED_DEADLINE_PERSISTENT,
     MISSED_DEADLINE_TRANSIENT,
     MODEL,
+    OP_FAILED,
     TENSOR_BOOL8,
     TENSOR_FLOAT32,
     TENSOR_INT32,
@@ -223,6 +224,31 @@ def test_models_that_do_not_fit_are_refused(builder: Builder) -> None:
             with pytest.raises(NnapiError) as caught:
                 model.operation(IF, [flag, *places, x], [out])
             assert caught.value.code == BAD_DATA
+
+
+@pytest.mark.parametrize("constant", [True, False])
+def test_a_condition_cannot_be_omitted(builder: Builder, constant: bool) -> None:
+    """Not by the model, nor by an execution."""
+    branches = [builder.binary(code, FLOATS, np.ones(2, np.float32)) for code in (ADD, MUL)]
+    model = builder.model()
+    flag, x, out = model.operand(TRUTH), model.operand(FLOATS), model.operand(FLOATS)
+    inputs = [flag, *(builder.refer(model, branch) for branch in branches), x]
+    if constant:
+        model.value(flag, None)
+        with pytest.raises(NnapiError) as caught:
+            model.operation(IF, inputs, [out])
+        assert caught.value.code == BAD_DATA
+        return
+    model.operation(IF, inputs, [out])
+    model.identify([flag, x], [out])
+    model.finish()
+    with Compilation(model) as compilation, Execution(compilation) as execution:
+        execution.input(0, None)
+        execution.input(1, X)
+        execution.output(0, np.zeros(2, np.float32))
+        with pytest.raises(NnapiError) as caught:
+            execution.compute()
+        assert caught.value.code in (BAD_DATA, OP_FAILED)
 
 
 def test_shares_of_random_samples(api: Nnapi) -> None:

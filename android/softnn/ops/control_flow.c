@@ -39,8 +39,8 @@ static bool fits_inputs(SnnNode *node, uint32_t model, uint32_t first) {
 
 /* A condition is one truth value, and says so. */
 static bool is_condition(SnnNode *node, const SnnTensor *t, const char *what) {
-  if (t->type == ANEURALNETWORKS_TENSOR_BOOL8 && t->rank_known && t->rank == 1 && t->dims[0] == 1) return true;
-  snn_fail(node, "%s is not a TENSOR_BOOL8 of [1]", what);
+  if (snn_present(t) && t->type == ANEURALNETWORKS_TENSOR_BOOL8 && t->rank_known && t->rank == 1 && t->dims[0] == 1) return true;
+  snn_fail(node, "%s is not a TENSOR_BOOL8 of [1], or omitted", what);
   return false;
 }
 
