@@ -123,6 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--corpus", type=Path, help="grows with what is found to be interesting")
     parser.add_argument("--findings", type=Path, default=Path("findings"))
+    parser.add_argument("--seed", type=int, help="of the mutations; else another one each time")
     options = parser.parse_args(arguments)
     if shutil.which("clang") is None:
         print("fuzz_shim: needs clang (Debian: apt install clang libclang-rt-dev)", file=sys.stderr)
@@ -138,6 +139,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             str(build(folder)), str(corpus), f"-max_total_time={options.seconds}", "-max_len=65536", "-timeout=60",
             "-rss_limit_mb=2048", "-malloc_limit_mb=1024", f"-artifact_prefix={options.findings}/", "-print_final_stats=1",
         ]  # fmt: skip
+        if options.seed is not None:
+            command.append(f"-seed={options.seed + 1}")  # 0 stands for another one each time
         done = subprocess.run(command, env={**os.environ, "SOFTNN_THREADS": "1"}, timeout=options.seconds + 120)
     return 1 if done.returncode else 0
 

@@ -264,7 +264,7 @@ def cache_folder() -> Path:
     return base / "nnapi-toolkit" / "fuzz" / hashlib.sha1(str(ROOT).encode()).hexdigest()[:12]
 
 
-def run(seconds: int, artifacts: Path, inputs: Sequence[Path] = (), jobs: int = 1) -> int:
+def run(seconds: int, artifacts: Path, inputs: Sequence[Path] = (), jobs: int = 1, seed: int | None = None) -> int:
     """Fuzzes for a time, or runs some inputs; the fuzzer's exit code."""
     compiler = clang()
     if compiler is None:
@@ -284,6 +284,8 @@ def run(seconds: int, artifacts: Path, inputs: Sequence[Path] = (), jobs: int = 
     found.mkdir(exist_ok=True)
     if jobs > 1:
         options += [f"-fork={jobs}"]
+    if seed is not None:
+        options += [f"-seed={seed + 1}"]  # 0 stands for another one each time
     options += [f"-max_total_time={seconds}", "-print_final_stats=1", "-max_len=20000", "-use_value_profile=1"]
     return subprocess.run([str(program), *options, str(found), str(seeds)], env=environment).returncode
 
@@ -295,8 +297,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--artifacts", type=Path, default=ROOT / ".cache" / "fuzz-artifacts")
     parser.add_argument("--jobs", type=int, default=1, help="processes (libFuzzer's fork mode)")
+    parser.add_argument("--seed", type=int, help="of the mutations; else another one each time")
     options = parser.parse_args(arguments)
-    return run(options.seconds, options.artifacts, options.inputs, options.jobs)
+    return run(options.seconds, options.artifacts, options.inputs, options.jobs, options.seed)
 
 
 if __name__ == "__main__":
