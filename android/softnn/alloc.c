@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 void *snn_allocate(size_t count, size_t size) {
   /* calloc checks the product; a size of 0 must not look like a failure. */
@@ -25,6 +26,11 @@ void *snn_allocate_aligned(size_t bytes) {
   void *block = NULL;
   if (posix_memalign(&block, SNN_ALIGNMENT, bytes == 0 ? 1 : bytes) != 0) return NULL;
   return block;
+}
+
+void snn_advise(void *block, size_t bytes, size_t grain, int advice) {
+  uintptr_t first = ((uintptr_t)block + grain - 1) / grain * grain, past = ((uintptr_t)block + bytes) / grain * grain;
+  if (first < past) madvise((void *)first, past - first, advice);
 }
 
 bool snn_reserve(SnnBuffer *buffer, size_t bytes) {

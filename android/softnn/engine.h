@@ -88,6 +88,9 @@ void *snn_allocate(size_t count, size_t size);
 bool snn_grow(void **array, uint32_t *capacity, uint32_t needed, size_t size);
 /* Not zeroed, aligned to SNN_ALIGNMENT; a size of 0 gives 1 byte. Freed by free(). */
 void *snn_allocate_aligned(size_t bytes);
+/* madvise() for the pages of `grain` bytes that lie within the block. */
+void snn_advise(void *block, size_t bytes, size_t grain, int advice);
+enum { SNN_HUGE_PAGE = 2 << 20, SNN_ADVISE_HUGE = 14 }; /* whole ones only: none is there in vain */
 /* A block that is kept between uses and only grows; contents are lost when it grows. False when out of memory. */
 typedef struct {
   void *data;

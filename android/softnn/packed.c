@@ -32,18 +32,13 @@ static void *take(SnnPackedSet *set, size_t bytes) {
   return memset(block, 0, bytes);
 }
 #else
-static void advise(void *block, size_t bytes, size_t grain, int advice) {
-  uintptr_t first = ((uintptr_t)block + grain - 1) / grain * grain, past = ((uintptr_t)block + bytes) / grain * grain;
-  if (first < past) madvise((void *)first, past - first, advice);
-}
-
-/* All pages of a large block at once: one by one, as they are written to, takes longer than packing. Huge ones where they fit within it, so that
- * none is there in vain. Where the system does not know the advice, pages come as they always do. */
+/* All pages of a large block at once: one by one, as they are written to, takes longer than packing. Where the system does not know the advice
+ * (before Linux 5.14), pages come as they always do. */
 static void *touch(void *block, size_t bytes) {
-  enum { MANY = 32 << 10, PAGE = 4096, HUGE = 2 << 20, HUGEPAGE = 14, POPULATE_WRITE = 23 }; /* the last since Linux 5.14 */
+  enum { MANY = 32 << 10, PAGE = 4096, POPULATE_WRITE = 23 };
   if (bytes >= MANY) {
-    advise(block, bytes, HUGE, HUGEPAGE);
-    advise(block, bytes, PAGE, POPULATE_WRITE);
+    snn_advise(block, bytes, SNN_HUGE_PAGE, SNN_ADVISE_HUGE);
+    snn_advise(block, bytes, PAGE, POPULATE_WRITE);
   }
   return block;
 }
