@@ -72,7 +72,7 @@ static void run_inner(void *arg, size_t begin, size_t end) { run_line(arg, 0, be
 void snn_pairs_run(SnnNode *node, const SnnPairs *pairs, size_t element, SnnPairRow row, const void *context) {
   Job job = {pairs, element, row, context, node->in[0]->data, node->in[1]->data, node->out[0]->data};
   size_t inner = pairs->dims[pairs->rank - 1];
-  const size_t slice = 16384;
+  const size_t slice = 6144; /* less than two are not worth it, though half of them lie in another core's cache */
   if (inner == 0) return;
   if (pairs->outer == 1) snn_parallel(node, inner, slice, run_inner, &job);
   else snn_parallel(node, pairs->outer, inner >= slice ? 1 : slice / inner, run_lines, &job);

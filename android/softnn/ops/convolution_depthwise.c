@@ -202,7 +202,7 @@ int snn_depthwise_execute(SnnNode *node) {
   }
   size_t in_image = (size_t)dw->window.in.height * dw->window.in.width * dw->window.in.channels;
   size_t out_image = (size_t)dw->out.height * dw->out.width * dw->out.channels, times = dw->out.channels / dw->window.in.channels;
-  enum { WORTH = 1 << 17 }; /* multiplications that are worth a slice */
+  enum { WORTH = 1 << 15 }; /* multiplications that are worth a slice */
   size_t grain = (size_t)(WORTH / ((uint64_t)dw->out.width * dw->out.channels * dw->taps + 1)) + 1;
   for (uint32_t b = 0; b < dw->out.batch; b++) {
     job.in = in + b * in_image * dw->element;
