@@ -26,12 +26,22 @@ static bool add_mapping(SnnPackedSet *set, void *data, size_t bytes) {
 }
 
 #ifdef SNN_BLOCKS_APART
-static void *take(SnnPackedSet *set, size_t bytes) {
+static void *take(SnnPackedSet *set, size_t bytes, const ANeuralNetworksModel *model) {
+  (void)model;
   void *block = snn_allocate_aligned(bytes);
   if (block == NULL || !add_mapping(set, block, 0)) return free(block), NULL;
   return memset(block, 0, bytes);
 }
 #else
+/* What a model's constants take at least once they are packed: most are, and panels make them no smaller. */
+static size_t expected(const ANeuralNetworksModel *model) {
+  size_t bytes = 0;
+  for (uint32_t i = 0; i < model->n_operands; i++) {
+    if (model->operands[i].t.lifetime == SNN_CONSTANT) bytes += model->operands[i].t.length;
+  }
+  return bytes / 4 * 3;
+}
+
 /* All pages of a large block at once: one by one, as they are written to, takes longer than packing. Where the system does not know the advice
  * (before Linux 5.14), pages come as they always do. */
 static void *touch(void *block, size_t bytes) {
@@ -43,15 +53,24 @@ static void *touch(void *block, size_t bytes) {
   return block;
 }
 
-/* Zeroed. */
-static void *take(SnnPackedSet *set, size_t bytes) {
+/* Whole pages; NULL where there is no room for them. */
+static void *map_pages(size_t *bytes) {
+  if (*bytes > PTRDIFF_MAX - PAGE_BYTES) return NULL;
+  *bytes = (*bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+  void *map = mmap(NULL, *bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return map == MAP_FAILED ? NULL : map;
+}
+
+/* Zeroed. The first mapping is large enough for all, in huge pages as far as they will surely be filled. */
+static void *take(SnnPackedSet *set, size_t bytes, const ANeuralNetworksModel *model) {
   if (bytes > set->left) {
-    size_t wanted = bytes < MAPPING_BYTES ? MAPPING_BYTES : bytes;
-    if (wanted > PTRDIFF_MAX - PAGE_BYTES) return NULL;
-    wanted = (wanted + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
-    void *map = mmap(NULL, wanted, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (map == MAP_FAILED) return NULL;
+    size_t all = set->first == NULL ? expected(model) : 0, least = bytes < MAPPING_BYTES ? MAPPING_BYTES : bytes;
+    size_t wanted = least < all ? all : least;
+    void *map = map_pages(&wanted);
+    if (map == NULL && all > 0) all = 0, wanted = least, map = map_pages(&wanted);
+    if (map == NULL) return NULL;
     if (!add_mapping(set, map, wanted)) return munmap(map, wanted), NULL;
+    snn_advise(map, all, SNN_HUGE_PAGE, SNN_ADVISE_HUGE);
     if (wanted - bytes <= set->left) return touch(map, bytes); /* the older one has more room for the next */
     set->next = map;
     set->left = wanted;
@@ -72,11 +91,11 @@ static SnnPacked *find(const SnnPackedSet *set, uint32_t step, uint32_t tag, siz
   return NULL;
 }
 
-static SnnPacked *add(SnnPackedSet *set, uint32_t step, uint32_t tag, size_t bytes, void *mapped) {
+static SnnPacked *add(SnnPackedSet *set, uint32_t step, uint32_t tag, size_t bytes, void *mapped, const ANeuralNetworksModel *model) {
   SnnPacked *packed = snn_allocate(1, sizeof(*packed));
   if (packed == NULL) return NULL;
   *packed = (SnnPacked){.step = step, .tag = tag, .bytes = bytes, .data = mapped};
-  if (mapped == NULL) packed->data = take(set, snn_align(bytes));
+  if (mapped == NULL) packed->data = take(set, snn_align(bytes), model);
   if (packed->data == NULL) return free(packed), NULL;
   atomic_init(&packed->ready, mapped != NULL);
   packed->next = set->first;
@@ -90,7 +109,7 @@ void *snn_packed(SnnNode *node, uint32_t tag, size_t bytes, bool *fresh) {
   snn_lock(&set->lock);
   SnnPacked *found = find(set, id, tag, bytes);
   *fresh = found == NULL;
-  if (found == NULL) found = add(set, id, tag, bytes, NULL);
+  if (found == NULL) found = add(set, id, tag, bytes, NULL, node->context->model);
   if (found != NULL && *fresh) found->owner = node->context->instance;
   snn_unlock(&set->lock);
   return found != NULL ? found->data : NULL;
@@ -116,7 +135,7 @@ bool snn_packed_begin(SnnPackedSet *set, void *map, size_t bytes) {
 
 void snn_packed_add_mapped(SnnPackedSet *set, uint32_t step, uint32_t tag, size_t bytes, void *data) {
   SnnPacked *packed = find(set, step, tag, bytes);
-  if (packed == NULL) packed = add(set, step, tag, bytes, data);
+  if (packed == NULL) packed = add(set, step, tag, bytes, data, NULL);
   if (packed != NULL) packed->stored = true; /* else there is no memory for it, and it is packed again */
 }
 
