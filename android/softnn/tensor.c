@@ -254,6 +254,7 @@ void *snn_params(SnnNode *node, size_t bytes) {
   if (step->params.data == NULL) { /* small ones need not be aligned to more than the heap does */
     step->params.data = snn_slab_take(&node->context->instance->slab, bytes, bytes < SMALL ? PLAIN : SNN_ALIGNMENT);
     if (step->params.data == NULL) return NULL;
+    step->params_apart = false;
     step->params.capacity = bytes;
   } else if (bytes > step->params.capacity) { /* for other shapes: there may be many */
     if (!step->params_apart) step->params = (SnnBuffer){NULL, 0};
